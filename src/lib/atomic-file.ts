@@ -1,0 +1,60 @@
+/** Files that are there whole or not at all: temporary file, fsync, rename, fsync of the folder. */
+import { randomBytes } from 'node:crypto';
+import { type FileHandle, mkdir, open, readdir, rename, unlink } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { errnoOf, Fault, messageOf } from './fault.ts';
+
+const TEMPORARY = '.usher-tmp';
+
+/**
+ * Has `write` fill a temporary file beside `path`, then puts it in the place of `path`. When anything fails, `path` is
+ * as it was and the temporary file is gone. Mode 0600. @throws Fault `file.unwritable`, or what `write` throws.
+ */
+export async function replaceFile(path: string, write: (file: FileHandle) => Promise<void>): Promise<void> {
+  const temporary = join(dirname(path), `.${basename(path)}.${randomBytes(4).toString('hex')}${TEMPORARY}`);
+  const file = await open(temporary, 'wx', 0o600).catch((error: unknown) => {
+    throw unwritable(path, error);
+  });
+  try {
+    await write(file);
+    await file.sync();
+    await file.close();
+    await rename(temporary, path);
+    await syncFolder(dirname(path));
+  } catch (error) {
+    await file.close().catch(() => undefined);
+    await unlink(temporary).catch(() => undefined);
+    throw errnoOf(error) === undefined ? error : unwritable(path, error);
+  }
+}
+
+/** Writes a whole file in one go, atomically. */
+export function writeFileAtomic(path: string, content: string | Uint8Array): Promise<void> {
+  return replaceFile(path, (file) => file.writeFile(content));
+}
+
+/** Removes temporary files that a process which died left in a folder; a folder that is not there is fine. */
+export async function removeLeftovers(folder: string): Promise<number> {
+  const names = await readdir(folder).catch(() => []);
+  const leftovers = names.filter((name) => name.endsWith(TEMPORARY));
+  for (const name of leftovers) await unlink(join(folder, name)).catch(() => undefined);
+  return leftovers.length;
+}
+
+/** Makes a private folder (0700), and its parents, if it is not there. */
+export async function makePrivateFolder(path: string): Promise<void> {
+  await mkdir(path, { recursive: true, mode: 0o700 });
+}
+
+async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, 'r');
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}
+
+function unwritable(path: string, error: unknown): Fault {
+  return new Fault('file.unwritable', { file: path, what: messageOf(error) }, { cause: error });
+}
