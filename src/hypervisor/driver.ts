@@ -1,0 +1,150 @@
+/**
+ * The interface that every hypervisor driver has (`simulator`, `qemu`, `xen`), and the words it speaks. Types only.
+ *
+ * The present is always observed: a driver reads domains and attachments back from the hypervisor and stores nothing of
+ * its own as truth. Its events are hints: something may have changed, look again.
+ */
+import type { VmUuid } from '../model/ids.ts';
+import type { Attachment, UsbDevice, UsbSlot, UsbSpeed } from '../model/usb.ts';
+import type { DriverName, VmConfig } from '../model/vm.ts';
+
+/** Why a domain is dead: it halted, wants to reboot, crashed (panicked), was saved, or its process is gone. */
+export type DeathReason = 'halt' | 'reboot' | 'crash' | 'suspend' | 'vanished';
+
+export interface Death {
+  readonly reason: DeathReason;
+  /** What the hypervisor said, for people. */
+  readonly detail?: string;
+}
+
+/** A virtual controller that the domain has, as read back. */
+export interface Controller {
+  readonly index: number;
+  readonly version: 1 | 2 | 3;
+  readonly ports: number;
+  /** Speeds of devices that work on it. */
+  readonly speeds: readonly UsbSpeed[];
+}
+
+/** A running (or dead, but not yet destroyed) instance of a VM. */
+export interface Domain {
+  readonly uuid: VmUuid;
+  readonly name: string;
+  /** The hypervisor's own number, for people: a process id, a domid. Never an identity. */
+  readonly handle: number;
+  readonly run: 'running' | 'paused' | 'saving' | 'dead';
+  /** Set when `run` is `dead`. */
+  readonly death?: Death;
+  readonly controllers: readonly Controller[];
+  readonly attachments: readonly Attachment[];
+}
+
+/** A hint: the power or the USB side of one domain, or everything (a connection was lost or came back). */
+export type DriverHint = { readonly about: 'power' | 'usb'; readonly uuid: VmUuid } | { readonly about: 'everything' };
+
+/** One line of `usher doctor`. */
+export interface Finding {
+  readonly level: 'ok' | 'note' | 'warning' | 'error';
+  readonly subject: string;
+  readonly says: string;
+  /** What to do about it. */
+  readonly advice?: string;
+}
+
+export interface Waiting {
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface SaveOptions extends Waiting {
+  /** What the domain does afterwards: `stopped` ends it (suspend), `running` lets it go on (checkpoint). */
+  readonly then: 'stopped' | 'running';
+  /** Told now and then how many bytes are written, and of how many if that is known. */
+  readonly onProgress?: ((bytes: number, ofBytes: number | undefined) => void) | undefined;
+}
+
+export interface StartOptions extends Waiting {
+  readonly isPaused: boolean;
+  /** A save file to restore from. It is never removed by the driver. */
+  readonly restoreFrom?: string | undefined;
+  readonly onProgress?: ((bytes: number, ofBytes: number | undefined) => void) | undefined;
+}
+
+/** Where a guest's serial console is: a unix socket (both ways) and the log that is always written. */
+export interface ConsolePaths {
+  readonly socket: string;
+  readonly log: string;
+}
+
+/**
+ * A hypervisor. Every method that waits has a deadline of its own and takes a signal. Faults are the driver's
+ * translation of what the hypervisor said; `vm.no_domain` when a method needs a domain and there is none.
+ */
+export interface Driver {
+  readonly name: DriverName;
+
+  /** Says what is there, what is missing and what to do. Never throws. */
+  diagnose(): Promise<Finding[]>;
+
+  /** Lists all domains of this driver that belong to this home, dead ones too. @throws `hypervisor.missing` */
+  list(waiting?: Waiting): Promise<Domain[]>;
+
+  /** Gives one domain, `undefined` when there is none. */
+  find(uuid: VmUuid, waiting?: Waiting): Promise<Domain | undefined>;
+
+  /**
+   * Creates the domain and lets it run, or leaves it paused. With `restoreFrom` it goes on from there. Legal when there
+   * is no domain of that uuid. When it fails, no domain is left. @throws `vm.start_failed`, `vm.save_invalid`, `vm.exists`
+   */
+  start(config: VmConfig, options: StartOptions): Promise<Domain>;
+
+  /** Stops the virtual CPUs. Pausing what is paused is fine. @throws `vm.no_domain` */
+  pause(uuid: VmUuid, waiting?: Waiting): Promise<void>;
+
+  /** Lets the virtual CPUs run again. @throws `vm.no_domain` */
+  unpause(uuid: VmUuid, waiting?: Waiting): Promise<void>;
+
+  /** Asks the guest to power off (ACPI) and returns when the request is delivered; the death is observed later. */
+  requestShutdown(uuid: VmUuid, waiting?: Waiting): Promise<void>;
+
+  /** Resets the domain as the reset button does; the same domain goes on. @throws `vm.no_domain` */
+  reset(uuid: VmUuid, waiting?: Waiting): Promise<void>;
+
+  /** Ends the domain at once and clears what it leaves. Destroying nothing is fine. */
+  destroy(uuid: VmUuid, waiting?: Waiting): Promise<void>;
+
+  /**
+   * Writes the domain's state to `path`, whole or not at all. When it fails or is aborted the domain goes on as before
+   * and `path` is as it was. @throws `vm.save_failed`, `vm.no_domain`
+   */
+  save(uuid: VmUuid, path: string, options: SaveOptions): Promise<void>;
+
+  /**
+   * Attaches a device at a slot and returns when the hypervisor has it.
+   * @throws `usb.port_busy`, `usb.port_not_found`, `usb.attached`, `usb.device_gone`, `usb.attach_failed`, `vm.no_domain`
+   */
+  attachDevice(uuid: VmUuid, slot: UsbSlot, device: UsbDevice, waiting?: Waiting): Promise<Attachment>;
+
+  /**
+   * Detaches what is at the attachment's slot, if it still is that device, and returns when the slot is free and the
+   * device released. Detaching what is not there is fine. @throws `usb.detach_failed`
+   */
+  detachDevice(uuid: VmUuid, attachment: Attachment, waiting?: Waiting): Promise<void>;
+
+  /** Tells where the guest's console is; the paths stay the same over restarts. */
+  consoleOf(uuid: VmUuid): ConsolePaths;
+
+  /** Calls the listener on every hint until the function it returns is called. */
+  onHint(listener: (hint: DriverHint) => void): () => void;
+
+  /** Lets go of everything; domains go on. */
+  close(): Promise<void>;
+}
+
+/** A place that devices come from: this host's sysfs, software devices, the simulator's world, later a usbvm. */
+export interface DeviceSource {
+  readonly backend: string;
+  /** Lists what is plugged now, guarded devices too. */
+  list(): Promise<readonly UsbDevice[]>;
+  /** Calls `onHint` when something may have changed, until the function it returns is called. */
+  watch(onHint: () => void): () => void;
+}

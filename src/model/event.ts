@@ -1,0 +1,28 @@
+/** What happened, as it leaves by the API: facts with a sequence number, so that a listener can resume without loss. */
+import type { PowerState } from './vm.ts';
+
+/** What an event says, by its kind. */
+export interface EventBody {
+  'vm.created': { vm: string; name: string };
+  'vm.removed': { vm: string; name: string };
+  'vm.state': { vm: string; name: string; from: PowerState; to: PowerState; why?: string };
+  'vm.death': { vm: string; name: string; reason: string; action: string; detail?: string };
+  'vm.warning': { vm: string; name: string; message: string };
+  'usb.plugged': { device: string; deviceId: string; product: string };
+  'usb.unplugged': { device: string; deviceId: string };
+  'usb.attached': { device: string; vm: string; name: string; slot: string; why: string };
+  'usb.detached': { device: string; vm: string; name: string; why: string };
+  'usb.failed': { device: string; vm: string; name: string; message: string; retryMs?: number };
+  'usb.changed': { what: string };
+  'daemon.started': { version: string; adopted: number };
+  'daemon.stopping': { version: string };
+}
+export type EventKind = keyof EventBody;
+
+/** One event: `seq` grows by one from each to the next, also over restarts of the daemon. */
+export type UsherEvent = {
+  [K in EventKind]: { readonly seq: number; readonly at: number; readonly kind: K; readonly body: EventBody[K] };
+}[EventKind];
+
+/** Who publishes an event does not know its number yet. */
+export type Publish = <K extends EventKind>(kind: K, body: EventBody[K]) => void;

@@ -1,0 +1,113 @@
+/** What a USB device is and how it is named: busid, device id, software devices, attachments. Types, parsers, rules. */
+import { Fault } from '../lib/fault.ts';
+import { printable } from '../lib/text.ts';
+import { HOST_BACKEND, type VmUuid } from './ids.ts';
+
+export const SOFTWARE_KINDS = ['storage', 'keyboard', 'mouse', 'tablet', 'serial'] as const;
+export type SoftwareKind = (typeof SOFTWARE_KINDS)[number];
+
+/** A device that exists in software only: emulated in the guest that it is attached to. */
+export interface SoftwareDevice {
+  readonly kind: SoftwareKind;
+  /** Content of a `storage` device; where a `serial` device's output goes. An absolute path. */
+  readonly file?: string;
+  readonly isReadOnly?: boolean;
+  readonly serial?: string;
+}
+
+export type UsbSpeed = 'low' | 'full' | 'high' | 'super';
+
+/** A device that is plugged now. Strings that the device says of itself are untrusted: show them by `printable`. */
+export interface UsbDevice {
+  /** Who has it: `dom0`, `virtual`, or the name of a VM that lends its devices. */
+  readonly backend: string;
+  /** The kernel's place name, `3-1.4`. */
+  readonly busid: string;
+  /** `vid:pid:serial:interfaces`, see {@link formatDeviceId}: claimed by the device. */
+  readonly deviceId: string;
+  /** Four lower-case hex digits each. */
+  readonly vendorId: string;
+  readonly productId: string;
+  readonly untrustedSerial?: string;
+  readonly untrustedManufacturer?: string;
+  readonly untrustedProduct?: string;
+  readonly speed: UsbSpeed;
+  /** Class, subclass, protocol of each interface, six hex digits each, sorted: `080650`. */
+  readonly interfaces: readonly string[];
+  /** Names this plug: changes each time that the device is plugged (boot id, bus, device number). */
+  readonly generation: string;
+  /** Why it is never offered to a VM (a hub, a device of our own); absent when it may be. */
+  readonly guard?: string;
+  /** Set on devices of the backend `virtual`. */
+  readonly software?: SoftwareDevice;
+  /** Set on devices of this host: what `usb-host` needs. */
+  readonly host?: { readonly bus: number; readonly port: string };
+}
+
+/** Where in a VM a device sits: controllers count from 0, ports from 1. */
+export interface UsbSlot {
+  readonly controller: number;
+  readonly port: number;
+}
+
+/** The present fact: this device is in this VM at this slot, as read back from the hypervisor. */
+export interface Attachment extends UsbSlot {
+  readonly vm: VmUuid;
+  readonly backend: string;
+  readonly busid: string;
+  readonly deviceId: string;
+  readonly generation: string;
+}
+
+/** Bus, dash, root port, then up to six `.port`: seven tiers (USB 2.0, section 4.1.1). */
+const BUSID = /^[0-9]{1,3}-[0-9]{1,3}(\.[0-9]{1,3}){0,6}$/;
+
+/** Names a device among all backends: `dom0:3-1.4`. The key of every map of devices. */
+export function deviceKey(device: { readonly backend: string; readonly busid: string }): string {
+  return `${device.backend}:${device.busid}`;
+}
+
+/** Shows a slot as `0-3`: controller, port. */
+export function formatSlot(slot: UsbSlot): string {
+  return `${slot.controller}-${slot.port}`;
+}
+
+export function isBusid(text: string): boolean {
+  return BUSID.test(text);
+}
+
+/** Takes `host` for `dom0`, as people say it. */
+export function canonicalBackend(backend: string): string {
+  return backend === 'host' ? HOST_BACKEND : backend;
+}
+
+/** Parses `backend:busid`. @throws Fault `usb.device_invalid` */
+export function parseDeviceRef(untrustedRef: string): { readonly backend: string; readonly busid: string } {
+  const colon = untrustedRef.indexOf(':');
+  const backend = canonicalBackend(untrustedRef.slice(0, colon));
+  const busid = untrustedRef.slice(colon + 1);
+  if (colon < 1 || !isBusid(busid) || !/^[A-Za-z][A-Za-z0-9._-]{0,62}$/.test(backend)) {
+    const what = 'a device is named backend:busid, such as dom0:3-1.4 or virtual:1-2';
+    throw new Fault('usb.device_invalid', { device: printable(untrustedRef, 80), what });
+  }
+  return { backend, busid };
+}
+
+/**
+ * Makes the device id `vid:pid:serial:interfaces`, the same in every socket. The serial is percent-encoded (UTF-8)
+ * outside `[A-Za-z0-9._-]`; the interfaces are joined by `.`.
+ */
+export function formatDeviceId(parts: {
+  readonly vendorId: string;
+  readonly productId: string;
+  readonly untrustedSerial?: string | undefined;
+  readonly interfaces: readonly string[];
+}): string {
+  const serial = [...Buffer.from(parts.untrustedSerial ?? '', 'utf8')]
+    .map((byte) => {
+      const character = String.fromCharCode(byte);
+      return /[A-Za-z0-9._-]/.test(character) ? character : `%${byte.toString(16).padStart(2, '0').toUpperCase()}`;
+    })
+    .join('');
+  return `${parts.vendorId}:${parts.productId}:${serial}:${[...parts.interfaces].sort().join('.')}`;
+}

@@ -1,0 +1,134 @@
+/** The planner's words: what it is given, the steps and the verdicts that it gives back. Types only; see plan.ts. */
+import type { Domain } from '../hypervisor/driver.ts';
+import type { Assignment, DevicePattern, Hold, Match } from '../model/assignment.ts';
+import type { VmUuid } from '../model/ids.ts';
+import type { Attachment, UsbDevice, UsbSlot } from '../model/usb.ts';
+import type { PowerState } from '../model/vm.ts';
+
+/** A VM as the planner sees it. */
+export interface ObservedVm {
+  readonly uuid: VmUuid;
+  readonly name: string;
+  readonly power: PowerState;
+  /** Absent when there is none, or when it is dead. */
+  readonly domain?: Pick<Domain, 'controllers' | 'attachments'>;
+  /** Whether devices may move in and out now: not while the VM is being saved, restored or stopped. */
+  readonly isOpen: boolean;
+}
+
+/** What is the case. Backends whose source cannot be read are missing from `backends`: their devices are left alone. */
+export interface Observed {
+  readonly backends: ReadonlySet<string>;
+  readonly devices: readonly UsbDevice[];
+  readonly vms: readonly ObservedVm[];
+}
+
+/** What people wish. */
+export interface Desired {
+  readonly assignments: readonly Assignment[];
+  readonly holds: readonly Hold[];
+}
+
+/** What the attacher remembers of a device between passes. */
+export interface DeviceMemory {
+  readonly state: AttacherState;
+  /** The step that is being executed: its device and its port are taken until it ends. */
+  readonly inFlight?: Step;
+  /** Failures in a row of this generation, and when the next try is due (monotonic ms). */
+  readonly failures: number;
+  readonly retryAt?: number;
+  readonly lastError?: string;
+  /** The generation that the failures are about. */
+  readonly generation: string;
+}
+export const ATTACHER_STATES = ['queued', 'settling', 'attaching', 'attached', 'detaching', 'failed'] as const;
+export type AttacherState = (typeof ATTACHER_STATES)[number];
+
+/** By device key. */
+export type Memory = ReadonlyMap<string, DeviceMemory>;
+
+export interface PlanInput {
+  readonly observed: Observed;
+  readonly desired: Desired;
+  readonly memory: Memory;
+  /** Monotonic milliseconds, the clock of `retryAt`. */
+  readonly now: number;
+}
+
+/** What each kind of step needs. An executor table typed by this has one executor each, or does not compile. */
+export interface StepArgs {
+  attach: { readonly vm: VmUuid; readonly slot: UsbSlot; readonly device: UsbDevice; readonly why: string };
+  detach: { readonly vm: VmUuid; readonly attachment: Attachment; readonly why: string };
+  /** A hold whose device was unplugged: it has served. */
+  dropHold: { readonly hold: Hold; readonly why: string };
+}
+export type StepKind = keyof StepArgs;
+export type Step = { [K in StepKind]: { readonly kind: K } & StepArgs[K] }[StepKind];
+export type StepOf<K extends StepKind> = Extract<Step, { kind: K }>;
+export type StepExecutors = { readonly [K in StepKind]: (step: StepOf<K>, signal: AbortSignal) => Promise<void> };
+
+/** Who decided: a person's hand, a stored assignment, a guard, or nothing at all. */
+export type Decider =
+  | { readonly by: 'hold'; readonly hold: Hold }
+  | { readonly by: 'assignment'; readonly assignment: Assignment; readonly match: Match }
+  | { readonly by: 'guard'; readonly reason: string }
+  | { readonly by: 'nothing' };
+
+/** What becomes of the device. */
+export type Outcome =
+  /** It is where it belongs. */
+  | { readonly is: 'attached'; readonly vm: VmUuid; readonly slot: UsbSlot }
+  /** A step to bring it there is planned or under way. */
+  | { readonly is: 'attaching'; readonly vm: VmUuid }
+  /** It belongs to a VM that cannot have it now. */
+  | { readonly is: 'waiting'; readonly vm: VmUuid; readonly for: WaitReason; readonly detail: string }
+  /** A step to take it out of this VM is planned or under way; it may go on to another afterwards. */
+  | { readonly is: 'detaching'; readonly vm: VmUuid }
+  /** It stays with its backend. */
+  | { readonly is: 'left' };
+export type WaitReason = 'vm' | 'port' | 'controller' | 'retry' | 'device' | 'release';
+
+/** An assignment that matches but does not decide, and why not. */
+export interface Loser {
+  readonly assignment: Assignment;
+  readonly match: Match;
+  readonly because: string;
+}
+
+/** Something a person could do that would change the verdict; `apply` is the same in a form a program can do. */
+export interface Change {
+  readonly says: string;
+  /** The command line that does it. */
+  readonly command?: string;
+  readonly apply:
+    | { readonly do: 'assign'; readonly vm: VmUuid; readonly pattern: DevicePattern; readonly mode: 'auto' }
+    | { readonly do: 'unassign'; readonly assignment: number }
+    | { readonly do: 'release' }
+    | { readonly do: 'attach'; readonly vm: VmUuid }
+    | { readonly do: 'detach' }
+    | { readonly do: 'start'; readonly vm: VmUuid };
+  /** What the verdict would be: the outcome's word and the VM. */
+  readonly then: { readonly is: Outcome['is']; readonly vm?: VmUuid };
+}
+
+/** The whole answer to "why is it (not) there": the decider, what it beat, how far to trust it, what would change it. */
+export interface Verdict {
+  /** `backend:busid`. */
+  readonly device: string;
+  readonly deviceId: string;
+  readonly decider: Decider;
+  readonly outcome: Outcome;
+  readonly losers: readonly Loser[];
+  /** Other present devices with the same device id: only their ports tell them apart. */
+  readonly twins: readonly string[];
+  /** Set when the device is gone but still attached somewhere. */
+  readonly isGone: boolean;
+}
+
+export interface Plan {
+  readonly steps: readonly Step[];
+  /** One for each present device and each attachment whose device is gone, sorted by device. */
+  readonly verdicts: readonly Verdict[];
+  /** When the next retry is due (monotonic ms), if any. */
+  readonly wakeAt?: number;
+}
