@@ -104,7 +104,7 @@ export interface ExplainView {
   readonly because: readonly string[];
   readonly losers: readonly { readonly assignment: number; readonly vm: string; readonly because: string }[];
   readonly twins: readonly string[];
-  readonly changes: readonly { readonly says: string; readonly command?: string; readonly then: string }[];
+  readonly changes: readonly { readonly says: string; readonly command?: string; readonly gives: string }[];
 }
 
 export interface AuditView extends Omit<AuditRow, 'at'> {

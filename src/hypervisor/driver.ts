@@ -57,7 +57,7 @@ export interface Waiting {
 
 export interface SaveOptions extends Waiting {
   /** What the domain does afterwards: `stopped` ends it (suspend), `running` lets it go on (checkpoint). */
-  readonly then: 'stopped' | 'running';
+  readonly afterwards: 'stopped' | 'running';
   /** Told now and then how many bytes are written, and of how many if that is known. */
   readonly onProgress?: ((bytes: number, ofBytes: number | undefined) => void) | undefined;
 }

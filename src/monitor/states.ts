@@ -18,46 +18,46 @@ export type Verb = (typeof VERBS)[number];
 /** The way through a verb: the state while it goes on, and the state when it has succeeded. */
 export interface Passage {
   readonly during: PowerState;
-  readonly then: PowerState;
+  readonly to: PowerState;
 }
 
 /** `undefined`: the verb is refused in that state. A state that only lasts while a verb goes on refuses all but destroy. */
 export const TABLE: Readonly<Record<PowerState, Readonly<Partial<Record<Verb, Passage>>>>> = {
   halted: {
-    start: { during: 'starting', then: 'running' },
-    restore: { during: 'restoring', then: 'running' },
-    destroy: { during: 'halted', then: 'halted' },
+    start: { during: 'starting', to: 'running' },
+    restore: { during: 'restoring', to: 'running' },
+    destroy: { during: 'halted', to: 'halted' },
   },
-  starting: { destroy: { during: 'stopping', then: 'halted' } },
+  starting: { destroy: { during: 'stopping', to: 'halted' } },
   running: {
-    pause: { during: 'running', then: 'paused' },
-    suspend: { during: 'suspending', then: 'suspended' },
-    checkpoint: { during: 'running', then: 'running' },
-    shutdown: { during: 'stopping', then: 'halted' },
-    restart: { during: 'stopping', then: 'running' },
-    reset: { during: 'running', then: 'running' },
-    destroy: { during: 'stopping', then: 'halted' },
+    pause: { during: 'running', to: 'paused' },
+    suspend: { during: 'suspending', to: 'suspended' },
+    checkpoint: { during: 'running', to: 'running' },
+    shutdown: { during: 'stopping', to: 'halted' },
+    restart: { during: 'stopping', to: 'running' },
+    reset: { during: 'running', to: 'running' },
+    destroy: { during: 'stopping', to: 'halted' },
   },
   paused: {
-    unpause: { during: 'paused', then: 'running' },
-    suspend: { during: 'suspending', then: 'suspended' },
-    checkpoint: { during: 'paused', then: 'paused' },
-    restart: { during: 'stopping', then: 'running' },
-    reset: { during: 'paused', then: 'paused' },
-    destroy: { during: 'stopping', then: 'halted' },
+    unpause: { during: 'paused', to: 'running' },
+    suspend: { during: 'suspending', to: 'suspended' },
+    checkpoint: { during: 'paused', to: 'paused' },
+    restart: { during: 'stopping', to: 'running' },
+    reset: { during: 'paused', to: 'paused' },
+    destroy: { during: 'stopping', to: 'halted' },
   },
-  suspending: { destroy: { during: 'stopping', then: 'halted' } },
+  suspending: { destroy: { during: 'stopping', to: 'halted' } },
   suspended: {
-    start: { during: 'starting', then: 'running' },
-    restore: { during: 'restoring', then: 'running' },
-    destroy: { during: 'suspended', then: 'halted' },
+    start: { during: 'starting', to: 'running' },
+    restore: { during: 'restoring', to: 'running' },
+    destroy: { during: 'suspended', to: 'halted' },
   },
-  restoring: { destroy: { during: 'stopping', then: 'halted' } },
-  stopping: { destroy: { during: 'stopping', then: 'halted' } },
+  restoring: { destroy: { during: 'stopping', to: 'halted' } },
+  stopping: { destroy: { during: 'stopping', to: 'halted' } },
   crashed: {
-    start: { during: 'starting', then: 'running' },
-    restart: { during: 'stopping', then: 'running' },
-    destroy: { during: 'stopping', then: 'halted' },
+    start: { during: 'starting', to: 'running' },
+    restart: { during: 'stopping', to: 'running' },
+    destroy: { during: 'stopping', to: 'halted' },
   },
 };
 

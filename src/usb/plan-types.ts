@@ -108,7 +108,7 @@ export interface Change {
     | { readonly do: 'detach' }
     | { readonly do: 'start'; readonly vm: VmUuid };
   /** What the verdict would be: the outcome's word and the VM. */
-  readonly then: { readonly is: Outcome['is']; readonly vm?: VmUuid };
+  readonly gives: { readonly is: Outcome['is']; readonly vm?: VmUuid };
 }
 
 /** The whole answer to "why is it (not) there": the decider, what it beat, how far to trust it, what would change it. */
