@@ -1,0 +1,97 @@
+/**
+ * The small guest of tests and demo: Debian's kernel with a busybox initramfs that boots in seconds under emulation and
+ * tells on its console what happens to its USB devices. Builds it; does not run it. The guest's side is in guest/.
+ *
+ * Its lines begin with `USHER-GUEST `, fields are divided by one space, and strings of devices and files are
+ * percent-encoded (`decodeURIComponent` undoes that when they are UTF-8). `at` and `uptime` are seconds since boot.
+ *
+ *     ready boot=<boot id> uptime=2.31 kernel=6.1.0-56-amd64
+ *     usb+ 1-1 46f4:0001 serial=S1 product=QEMU%20USB%20HARDDRIVE devnum=2 speed=480 at=12.345678
+ *     usb- 1-1 at=13.456789
+ *     file sda STICK.BIN sha256=<hex> bytes=1048576     each file at the stick's root, then
+ *     stick sda fs=ext4 files=1 port=2-1
+ *     disk sda sha256=<hex> bytes=8388608 port=2-1      a stick without a file system
+ *
+ * Commands, a line each: `ping TEXT` -> `pong TEXT`; `usb` -> `usb= 1-1 …` each, then `usb-end`; `sum` -> as on arrival,
+ * then `sum-end`; `ticks` -> `ticks <tenths of a second that the guest ran>`; `boot` -> `boot <boot id> uptime=…`;
+ * `sh COMMAND` -> its output, then `exit <status>`; `poweroff` and `reboot` -> the same word; `panic` -> a kernel panic.
+ */
+import { chmod, cp, mkdir, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { exec } from '../src/lib/exec.ts';
+import { cached } from './cache.ts';
+import { type Kernel, kernel } from './kernel.ts';
+import { copyModules } from './modules.ts';
+
+export interface GuestImage {
+  /** For QEMU's `-kernel`: the raw ELF kernel. */
+  readonly kernel: string;
+  /** For QEMU's `-initrd`. */
+  readonly initrd: string;
+  readonly kernelVersion: string;
+}
+
+/** The kernel command line that boots fastest under emulation with one processor; the console is the first serial port. */
+export const GUEST_CMDLINE = 'console=ttyS0 quiet mitigations=off tsc=reliable no_timer_check panic=-1';
+
+const BUSYBOX = '/bin/busybox';
+const SOURCES = fileURLToPath(new URL('guest/', import.meta.url));
+const TIMEOUT_MS = 60_000;
+
+/** Loaded before `ready`: what makes a plugged device appear, and what the machine itself needs. */
+const MODULES = [
+  ...['xhci-pci', 'ehci-pci', 'uhci-hcd', 'usb-storage', 'sd_mod', 'usbhid', 'hid-generic', 'evdev', 'ftdi_sio'],
+  ...['virtio_pci', 'virtio_blk', 'pvpanic-mmio', 'pvpanic-pci', 'button'],
+];
+/** Loaded after it: file systems of sticks, with the character sets that vfat asks for. */
+const LATER_MODULES = ['ext4', 'crc32c_generic', 'vfat', 'nls_cp437', 'nls_ascii', 'nls_utf8'];
+
+/** Gives the guest image, building it (and fetching the kernel) first when it is not in the cache. */
+export async function guestImage(): Promise<GuestImage> {
+  const linux = await kernel();
+  const sources = (await readdir(SOURCES)).sort().map((name) => join(SOURCES, name));
+  const folder = await cached(
+    'guest',
+    { files: [fileURLToPath(import.meta.url), ...sources, BUSYBOX], parameters: { kernel: linux.version } },
+    (target) => build(target, linux),
+  );
+  return { kernel: linux.vmlinux, initrd: join(folder, 'initrd'), kernelVersion: linux.version };
+}
+
+async function build(folder: string, linux: Kernel): Promise<void> {
+  const root = join(folder, 'root');
+  for (const name of ['bin', 'sbin', 'dev', 'proc', 'sys', 'run', 'tmp', 'etc/modprobe.d'])
+    await mkdir(join(root, name), { recursive: true });
+  await cp(SOURCES, join(root, 'lib/usher'), { recursive: true });
+  for (const name of await readdir(SOURCES)) await chmod(join(root, 'lib/usher', name), 0o755);
+  await symlink('lib/usher/init', join(root, 'init'));
+  await cp(BUSYBOX, join(root, 'bin/busybox'));
+  const { stdout } = await exec([BUSYBOX, '--list'], { timeoutMs: TIMEOUT_MS });
+  const applets = stdout.split('\n').filter((name) => name !== '' && name !== 'busybox');
+  const own = new Set(['poweroff', 'reboot', 'init', 'linuxrc']);
+  for (const name of applets) if (!own.has(name)) await symlink('busybox', join(root, 'bin', name));
+  await symlink('../bin/busybox', join(root, 'sbin/modprobe')); // The kernel calls it by this path.
+  for (const name of ['poweroff', 'reboot']) await symlink('../lib/usher/end.sh', join(root, 'sbin', name));
+  // Without this a stick appears a second later, for the sake of hardware that settles slowly.
+  await writeFile(join(root, 'etc/modprobe.d/usher.conf'), 'options usb-storage delay_use=0\n');
+  await writeFile(join(root, 'lib/usher/modules'), `${MODULES.join(' ')}\n`);
+  await writeFile(join(root, 'lib/usher/later-modules'), `${LATER_MODULES.join(' ')}\n`);
+  await copyModules(linux, [...MODULES, ...LATER_MODULES], root);
+  await pack(root, join(folder, 'initrd'));
+  await rm(root, { recursive: true });
+}
+
+/** Packs the root folder as an initramfs; not compressed, for unpacking would cost more boot time than reading. */
+async function pack(root: string, output: string): Promise<void> {
+  const entries = await readdir(root, { recursive: true, withFileTypes: true });
+  const paths = entries.map((entry) => relative(root, join(entry.parentPath, entry.name))).sort();
+  await exec(
+    ['cpio', '--create', '--format=newc', '--owner=+0:+0', '--null', '--quiet', '--reproducible', '-O', output],
+    {
+      timeoutMs: TIMEOUT_MS,
+      cwd: root,
+      input: paths.map((path) => `${path}\0`).join(''),
+    },
+  );
+}

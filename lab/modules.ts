@@ -1,0 +1,43 @@
+/** Copies chosen kernel modules, and what they need, into a root folder. Loads nothing. */
+import { copyFile, mkdir, readdir } from 'node:fs/promises';
+import { dirname, join, relative } from 'node:path';
+import { exec } from '../src/lib/exec.ts';
+import { type Kernel, withAdminTools } from './kernel.ts';
+
+const TIMEOUT_MS = 30_000;
+
+/**
+ * Copies the modules with their dependencies into `root/lib/modules/VERSION` and resolves those there, so that
+ * `modprobe` works in that root. Gives the copied files in an order in which they can be loaded, relative to `root`.
+ * @throws Fault `exec.failed` for a module that the kernel does not have.
+ */
+export async function copyModules(kernel: Kernel, names: readonly string[], root: string): Promise<string[]> {
+  const env = withAdminTools();
+  const files = await modulesFor(kernel, names);
+  for (const file of files) {
+    await mkdir(dirname(join(root, file)), { recursive: true });
+    await copyFile(join(kernel.root, file), join(root, file));
+  }
+  const folder = join('lib/modules', kernel.version);
+  await mkdir(join(root, folder), { recursive: true });
+  for (const name of await readdir(join(kernel.root, folder)))
+    if (/^modules\.(builtin|order)/.test(name))
+      await copyFile(join(kernel.root, folder, name), join(root, folder, name));
+  await exec(['depmod', '-b', root, kernel.version], { timeoutMs: TIMEOUT_MS, env });
+  return files;
+}
+
+/** Lists the files of the modules and of what they need, in loading order, relative to the kernel's root. */
+async function modulesFor(kernel: Kernel, names: readonly string[]): Promise<string[]> {
+  const { stdout } = await exec(
+    ['modprobe', '-d', kernel.root, '-S', kernel.version, '--show-depends', '-a', ...names],
+    { timeoutMs: TIMEOUT_MS, env: withAdminTools() },
+  );
+  return parseShowDepends(stdout).map((path) => relative(kernel.root, path));
+}
+
+/** Reads what `modprobe --show-depends` prints: each file once, in loading order; builtin ones are left out. */
+export function parseShowDepends(text: string): string[] {
+  const paths = [...text.matchAll(/^insmod (\S+)/gm)].map((match) => match[1] as string);
+  return [...new Set(paths)];
+}
