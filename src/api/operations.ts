@@ -14,6 +14,7 @@ import type {
   DeviceView,
   DoctorReport,
   ExplainView,
+  FollowView,
   Hello,
   HoldView,
   LogView,
@@ -201,6 +202,14 @@ export const OPERATIONS = {
     params: v.object({}),
     doc: 'Observes everything again and brings devices where they belong; returns when nothing is left to do.',
   },
+  'events.follow': {
+    class: 'read',
+    params: v.object({
+      since: optional(v.pipe(v.number(), v.integer(), v.minValue(0))),
+      isOnce: optional(v.boolean()),
+    }),
+    doc: 'Sends the events after a number, then, unless once is enough, all that come, until the client hangs up.',
+  },
   'audit.list': {
     class: 'read',
     params: v.object({
@@ -254,6 +263,7 @@ export interface Results {
   'usb.holds': HoldView[];
   'usb.explain': ExplainView;
   'usb.reconcile': DeviceView[];
+  'events.follow': FollowView;
   'audit.list': AuditView[];
   'audit.verify': AuditVerification;
 }

@@ -119,6 +119,19 @@ export interface AuditVerification {
   readonly says: string;
 }
 
+export interface FollowView {
+  /** The number of the newest event when the request came. */
+  readonly seq: number;
+}
+
+/** What a client hears while a long operation goes on. */
+export interface Progress {
+  /** What goes on, as a sentence: `Saving work`. */
+  readonly says: string;
+  readonly bytes?: number;
+  readonly ofBytes?: number;
+}
+
 export interface DoctorReport {
   readonly findings: readonly {
     readonly level: 'ok' | 'note' | 'warning' | 'error';
