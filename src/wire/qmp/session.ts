@@ -6,24 +6,12 @@ import { connect } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { type Clock, systemClock } from '../../lib/clock.ts';
 import { withDeadline } from '../../lib/deadline.ts';
-import { asFault, errnoOf, Fault, isFault, messageOf } from '../../lib/fault.ts';
-import {
-  QMP_RETURN_SHAPES,
-  type QmpArgsOf,
-  type QmpCommandName,
-  type QmpEvent,
-  type QmpReturnOf,
-  type QmpVersion,
-} from './commands.ts';
-import { QmpError } from './error.ts';
-import {
-  type QmpFailure,
-  type QmpGreeting,
-  type QmpMessage,
-  QmpParser,
-  type QmpParserLimits,
-  type QmpReturn,
-} from './parser.ts';
+import { asFault, Fault, isFault } from '../../lib/fault.ts';
+import type { QmpArgsOf, QmpCommandName, QmpEvent, QmpReturnOf, QmpVersion } from './commands.ts';
+import { brokenFault, closedFault, QmpError } from './error.ts';
+import { EventHub } from './events.ts';
+import { type QmpGreeting, type QmpMessage, QmpParser, type QmpParserLimits } from './parser.ts';
+import { Requests } from './requests.ts';
 
 export interface QmpSessionOptions {
   /** How faults name the other side; a socket path. */
@@ -50,34 +38,18 @@ type ExecuteRest<C extends QmpCommandName> =
     ? [args?: QmpArgsOf<C>, options?: QmpWaitOptions]
     : [args: QmpArgsOf<C>, options?: QmpWaitOptions];
 
-interface InFlight {
-  readonly command: QmpCommandName;
-  resolve(value: unknown): void;
-  reject(error: Error): void;
-}
-
-interface Expectation {
-  matches(event: QmpEvent): boolean;
-  resolve(event: QmpEvent): void;
-  reject(error: Error): void;
-}
-
 const DEFAULT_OPEN_TIMEOUT_MS = 5_000;
 const DEFAULT_COMMAND_TIMEOUT_MS = 10_000;
 /** A peer that leaves this much unread does not read at all. */
 const MAX_UNSENT_BYTES = 1024 * 1024;
 const MAX_SOCKET_PATH_BYTES = 107;
-/** JSON.stringify writes half a surrogate pair as an escape; QEMU answers that with an error that has no id. */
-const HALF_SURROGATE = /(?<!\\)(?:\\\\)*\\ud[89a-f]/;
 
 /**
  * An open conversation with one QEMU.
  *
  * INVARIANTS:
- * - Requests are written in the order of the calls, each with a number of its own; numbers are never used again.
- * - Each request settles once: by its reply, its deadline, its signal, or the end of the session. A reply to a number
- *   that was sent and no longer waits is late and dropped; a number that was never sent breaks the session, and so does
- *   an error without an id, for then QEMU did not understand us and the count of its answers is unknown.
+ * - Requests are written in the order of the calls. Each settles once: by its reply, its deadline, its signal, or the
+ *   end of the session. A late reply is dropped; a reply to nothing that was asked ends the session.
  * - The session ends once, with one fault, for everybody who waits; nothing is delivered after that.
  * - `waitEvent` listens before it returns, so an event that precedes the reply of a command sent next is not missed.
  */
@@ -89,13 +61,11 @@ export class QmpSession {
   readonly #parser: QmpParser;
   readonly #clock: Clock;
   readonly #commandTimeoutMs: number;
-  readonly #inFlight = new Map<number, InFlight>();
-  readonly #expectations = new Set<Expectation>();
-  readonly #listeners = new Set<(event: QmpEvent) => void>();
+  readonly #requests = new Requests();
+  readonly #events = new EventHub();
   readonly #resolveClosed: (fault: Fault) => void;
   #onGreeting: { resolve(greeting: QmpGreeting): void; reject(error: Error): void } | undefined;
   #version: QmpVersion | undefined;
-  #nextId = 1;
   #ended: Fault | undefined;
 
   private constructor(stream: Duplex, options: QmpSessionOptions) {
@@ -107,9 +77,9 @@ export class QmpSession {
     const { promise, resolve } = Promise.withResolvers<Fault>();
     this.closed = promise;
     this.#resolveClosed = resolve;
-    if (options.onEvent !== undefined) this.#listeners.add(options.onEvent);
+    if (options.onEvent !== undefined) this.#events.listen(options.onEvent);
     stream.on('data', (chunk: Buffer) => this.#read(chunk));
-    stream.on('error', (error) => this.#end(this.#closedBy(error)));
+    stream.on('error', (error) => this.#end(closedFault(this.peer, error)));
     stream.on('end', () => this.#end(this.#hungUp()));
     stream.on('close', () => this.#end(this.#hungUp()));
   }
@@ -140,7 +110,7 @@ export class QmpSession {
 
   /** How many commands wait for their reply. */
   get inFlight(): number {
-    return this.#inFlight.size;
+    return this.#requests.size;
   }
 
   /**
@@ -169,7 +139,7 @@ export class QmpSession {
   ): Promise<QmpEvent> {
     const { timeoutMs = this.#commandTimeoutMs, signal } = options;
     const what = `The completion of ${command} by ${this.peer}`;
-    const { event, forget } = this.#expect(matches);
+    const { event, forget } = this.#events.expect(matches);
     try {
       return await withDeadline({ what, timeoutMs, signal, clock: this.#clock }, async (given) => {
         await this.#request(command, args, given);
@@ -187,7 +157,7 @@ export class QmpSession {
   waitEvent(matches: (event: QmpEvent) => boolean, options: QmpWaitOptions = {}): Promise<QmpEvent> {
     const { timeoutMs = this.#commandTimeoutMs, signal } = options;
     const what = `The event from ${this.peer}`;
-    const { event, forget } = this.#expect(matches);
+    const { event, forget } = this.#events.expect(matches);
     const waiting = withDeadline({ what, timeoutMs, signal, clock: this.#clock }, () => event).finally(forget);
     waiting.catch(() => {});
     return waiting;
@@ -195,8 +165,7 @@ export class QmpSession {
 
   /** Calls `listener` with each event, in order; the function it returns ends that. A listener that throws ends the session. */
   onEvent(listener: (event: QmpEvent) => void): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
+    return this.#events.listen(listener);
   }
 
   /** Ends the conversation; QEMU goes on. What is in flight fails with `wire.closed`. */
@@ -224,44 +193,31 @@ export class QmpSession {
     try {
       await this.execute('qmp_capabilities', {}, { timeoutMs, signal });
     } catch (error) {
-      throw error instanceof QmpError ? this.#brokenBy(`it refuses qmp_capabilities: ${error.desc}`, error) : error;
+      throw error instanceof QmpError
+        ? brokenFault(this.peer, `it refuses qmp_capabilities: ${error.desc}`, error)
+        : error;
     }
   }
 
   #request(command: QmpCommandName, args: unknown, signal: AbortSignal): Promise<unknown> {
     return new Promise((resolve, reject) => {
       if (this.#ended !== undefined) return reject(this.#ended);
-      const id = this.#nextId;
-      const line = JSON.stringify({ execute: command, arguments: args, id });
-      if (HALF_SURROGATE.test(line)) {
-        const what = 'half of a surrogate pair is no text';
-        return reject(new Fault('params.invalid', { field: `arguments of ${command}`, what }));
-      }
-      this.#nextId++;
-      this.#inFlight.set(id, { command, resolve, reject });
-      signal.addEventListener('abort', () => this.#inFlight.delete(id), { once: true });
+      const { id, line } = this.#requests.add({ command, resolve, reject }, args);
+      signal.addEventListener('abort', () => this.#requests.forget(id), { once: true });
       this.#stream.write(`${line}\n`);
       const unsent = this.#stream.writableLength;
-      if (unsent > MAX_UNSENT_BYTES) this.#end(this.#brokenBy(`it does not read: ${unsent} bytes wait to be sent`));
+      if (unsent > MAX_UNSENT_BYTES)
+        this.#end(brokenFault(this.peer, `it does not read: ${unsent} bytes wait to be sent`));
     });
-  }
-
-  #expect(matches: (event: QmpEvent) => boolean): { event: Promise<QmpEvent>; forget: () => void } {
-    const { promise, resolve, reject } = Promise.withResolvers<QmpEvent>();
-    promise.catch(() => {});
-    const expectation = { matches, resolve, reject };
-    if (this.#ended === undefined) this.#expectations.add(expectation);
-    else reject(this.#ended);
-    return { event: promise, forget: () => this.#expectations.delete(expectation) };
   }
 
   #read(chunk: Buffer): void {
     for (const message of this.#parser.push(chunk)) {
       if (this.#ended !== undefined) return;
       const violation = this.#take(message);
-      if (violation !== undefined) this.#end(this.#brokenBy(violation));
+      if (violation !== undefined) this.#end(brokenFault(this.peer, violation));
     }
-    if (this.#parser.broken !== undefined) this.#end(this.#brokenBy(this.#parser.broken));
+    if (this.#parser.broken !== undefined) this.#end(brokenFault(this.peer, this.#parser.broken));
   }
 
   /** Gives what is wrong with the message at this place, as a part of a sentence. */
@@ -274,44 +230,16 @@ export class QmpSession {
       return undefined;
     }
     if (onGreeting !== undefined) return 'it does not begin with a greeting';
-    if (message.kind !== 'event') return this.#settle(message);
+    if (message.kind !== 'event') return this.#requests.settle(message);
     this.#dispatch(message);
     return undefined;
   }
 
-  #settle(reply: QmpReturn | QmpFailure): string | undefined {
-    const { id } = reply;
-    if (id === undefined && reply.kind === 'error') return `it did not understand a request: ${reply.desc}`;
-    const wasSent = typeof id === 'number' && Number.isInteger(id) && id >= 1 && id < this.#nextId;
-    if (!wasSent) return 'it answers a request that was never sent';
-    const request = this.#inFlight.get(id);
-    if (request === undefined) return undefined;
-    const { command, resolve, reject } = request;
-    if (reply.kind === 'return' && !hasShape(reply.value, QMP_RETURN_SHAPES[command])) {
-      return `its reply to ${command} has the wrong form`;
-    }
-    this.#inFlight.delete(id);
-    if (reply.kind === 'return') resolve(reply.value);
-    else reject(new QmpError(command, reply.class, reply.desc));
-    return undefined;
-  }
-
   #dispatch(event: QmpEvent): void {
-    for (const expectation of this.#expectations) {
-      try {
-        if (!expectation.matches(event)) continue;
-        expectation.resolve(event);
-      } catch (error) {
-        expectation.reject(error as Error);
-      }
-      this.#expectations.delete(expectation);
-    }
     try {
-      for (const listener of this.#listeners) {
-        if (this.#ended === undefined) listener(event);
-      }
+      this.#events.dispatch(event);
     } catch (error) {
-      // A bug of ours: contained to this session, and loud.
+      // A listener's bug: contained to this session, and loud.
       this.#end(asFault(error));
     }
   }
@@ -321,11 +249,8 @@ export class QmpSession {
     this.#ended = fault;
     this.#stream.destroy();
     this.#onGreeting?.reject(fault);
-    for (const { reject } of this.#inFlight.values()) reject(fault);
-    for (const { reject } of this.#expectations) reject(fault);
-    this.#inFlight.clear();
-    this.#expectations.clear();
-    this.#listeners.clear();
+    this.#requests.end(fault);
+    this.#events.end(fault);
     this.#resolveClosed(fault);
   }
 
@@ -337,25 +262,7 @@ export class QmpSession {
         : ' without a greeting';
     return new Fault('wire.closed', { peer: this.peer, what: `it hung up${where}` });
   }
-
-  #closedBy(error: Error): Fault {
-    const what = ERRNO_WORDS[errnoOf(error) ?? ''] ?? messageOf(error);
-    return new Fault('wire.closed', { peer: this.peer, what }, { cause: error });
-  }
-
-  #brokenBy(what: string, cause?: Error): Fault {
-    return new Fault('wire.broken', { peer: this.peer, protocol: 'QMP', what }, { cause });
-  }
 }
-
-const ERRNO_WORDS: Readonly<Record<string, string>> = {
-  ENOENT: 'there is no such socket',
-  ECONNREFUSED: 'nobody listens there any more',
-  EAGAIN: 'other clients already wait for it',
-  EACCES: 'its permissions forbid it',
-  ECONNRESET: 'it hung up',
-  EPIPE: 'it hung up',
-};
 
 /**
  * Connects to QEMU's QMP socket and opens a session. @throws as `QmpSession.open` does; `wire.closed` has the system's
@@ -368,15 +275,4 @@ export async function connectQmp(
   const bytes = Buffer.byteLength(path);
   if (bytes > MAX_SOCKET_PATH_BYTES) throw new Fault('socket.path_long', { path, bytes });
   return QmpSession.open(connect({ path }), { peer: path, ...options });
-}
-
-/** Tells whether the fault means that no QEMU can answer there: no socket, or one that nobody listens on. */
-export function isPeerGone(fault: Fault): boolean {
-  return isFault(fault, 'wire.closed') && ['ENOENT', 'ECONNREFUSED'].includes(errnoOf(fault.cause) ?? '');
-}
-
-function hasShape(value: unknown, shape: 'array' | 'object' | 'string' | 'any'): boolean {
-  if (shape === 'any') return value !== undefined;
-  if (shape === 'array') return Array.isArray(value);
-  return typeof value === shape && value !== null && !Array.isArray(value);
 }
