@@ -1,0 +1,231 @@
+/** The commands `usher usb …`: devices, assignments, holds, and why. */
+import type { DeviceView, ExplainView } from '../../api/views.ts';
+import { ASSIGNMENT_MODES } from '../../model/assignment.ts';
+import { SOFTWARE_KINDS } from '../../model/usb.ts';
+import type { ArgumentSpec, CommandSpec, Context } from '../command.ts';
+import { table } from '../print.ts';
+import { given, pathOption, show, textOption, wholeNumber, word } from '../values.ts';
+
+const DEVICE: ArgumentSpec = { name: 'device', doc: 'backend:busid, such as dom0:3-1.4', completion: 'device' };
+const VM: ArgumentSpec = { name: 'vm', doc: 'name or uuid of the VM', completion: 'vm' };
+
+export const USB_COMMANDS: readonly CommandSpec[] = [
+  {
+    noun: 'usb',
+    verb: 'list',
+    aliases: ['ls'],
+    about: { operation: 'usb.list' },
+    options: [{ flags: '-a, --all', doc: 'show hubs and other devices that are never given away, too' }],
+    examples: ['usher usb list', 'usher usb list --all --json'],
+    async run(context) {
+      const params = context.options['all'] ? { isAll: true } : {};
+      return list(context, await (await context.daemon()).call('usb.list', params));
+    },
+  },
+  {
+    noun: 'usb',
+    verb: 'plug',
+    about: { operation: 'usb.plug' },
+    options: [
+      { flags: '--at <device>', doc: 'the place, such as virtual:1-2', isRequired: true },
+      { flags: '--kind <kind>', doc: 'what is plugged', choices: SOFTWARE_KINDS, isRequired: true },
+      { flags: '--file <file>', doc: 'the content of a storage device' },
+      { flags: '--serial <serial>', doc: 'the serial number that it claims' },
+      { flags: '--read-only', doc: 'a storage device that the guest cannot write' },
+    ],
+    examples: ['usher usb plug --at virtual:1-2 --kind storage --file stick.img --serial S1'],
+    async run(context) {
+      const device = await (await context.daemon()).call('usb.plug', {
+        at: textOption(context, 'at') ?? '',
+        kind: textOption(context, 'kind') as (typeof SOFTWARE_KINDS)[number],
+        ...given({
+          file: pathOption(context, 'file'),
+          serial: textOption(context, 'serial'),
+          isReadOnly: context.options['readOnly'] === true,
+        }),
+      });
+      return one(context, device);
+    },
+  },
+  simple('unplug', 'usb.unplug', ['usher usb unplug virtual:1-2']),
+  {
+    noun: 'usb',
+    verb: 'attach',
+    about: { operation: 'usb.attach' },
+    args: [VM, DEVICE],
+    options: [{ flags: '--port <port>', doc: 'the socket in the VM, controller-port, such as 0-3' }],
+    examples: ['usher usb attach work dom0:3-1.4'],
+    async run(context) {
+      const port = given({ port: textOption(context, 'port') });
+      const params = { vm: word(context, 0), device: word(context, 1), ...port };
+      return one(context, await (await context.daemon()).call('usb.attach', params));
+    },
+  },
+  simple('detach', 'usb.detach', ['usher usb detach dom0:3-1.4']),
+  simple('release', 'usb.release', ['usher usb release dom0:3-1.4']),
+  {
+    noun: 'usb',
+    verb: 'assign',
+    about: { operation: 'usb.assign' },
+    args: [VM, { name: 'pattern', doc: 'port, device id, or port:id; * allowed', completion: 'device' }],
+    options: [
+      { flags: '--mode <mode>', doc: 'when it is attached (manual)', choices: ASSIGNMENT_MODES },
+      { flags: '--auto', doc: 'the same as --mode auto' },
+      { flags: '--by-id', doc: 'mean the device that is now at that port, wherever it is plugged' },
+    ],
+    examples: [
+      'usher usb assign work virtual:1-* --auto              # whatever is plugged there',
+      'usher usb assign work 0951:1666:S1:* --auto           # that device, in any port',
+      'usher usb assign work dom0:3-1.4 --by-id --auto       # the device that is there now',
+    ],
+    async run(context) {
+      const client = await context.daemon();
+      const mode = context.options['auto'] ? 'auto' : textOption(context, 'mode');
+      const device = context.options['byId'] ? await idAt(context, word(context, 1)) : word(context, 1);
+      const assignment = await client.call('usb.assign', {
+        vm: word(context, 0),
+        device,
+        ...given({ mode: mode as (typeof ASSIGNMENT_MODES)[number] | undefined }),
+      });
+      return show(context, assignment, () => {
+        const now = assignment.matches.length === 0 ? 'nothing plugged now' : assignment.matches.join(' ');
+        return `assignment ${assignment.id}: ${assignment.device} to ${assignment.vm}, ${assignment.mode}; matches ${now}`;
+      });
+    },
+  },
+  {
+    noun: 'usb',
+    verb: 'unassign',
+    about: { operation: 'usb.unassign' },
+    args: [{ name: 'number', doc: 'the assignment, see usher usb assignments', completion: 'assignment' }],
+    examples: ['usher usb unassign 3'],
+    async run(context) {
+      const assignment = wholeNumber(word(context, 0), 'the number of an assignment');
+      const gone = await (await context.daemon()).call('usb.unassign', { assignment });
+      return show(context, gone, () => `removed assignment ${gone.id}: ${gone.device} to ${gone.vm}`);
+    },
+  },
+  {
+    noun: 'usb',
+    verb: 'assignments',
+    about: { operation: 'usb.assignments' },
+    examples: ['usher usb assignments'],
+    async run(context) {
+      const rows = await (await context.daemon()).call('usb.assignments', {});
+      const columns = [
+        { title: 'NUMBER', of: (row: (typeof rows)[number]) => String(row.id) },
+        { title: 'VM', of: (row: (typeof rows)[number]) => row.vm },
+        { title: 'DEVICE', of: (row: (typeof rows)[number]) => row.device, isElastic: true },
+        { title: 'MODE', of: (row: (typeof rows)[number]) => row.mode },
+        { title: 'MATCHES', of: (row: (typeof rows)[number]) => row.matches.join(' ') || '-', isElastic: true },
+      ];
+      return show(context, rows, () => table(rows, columns, context.out));
+    },
+  },
+  {
+    noun: 'usb',
+    verb: 'holds',
+    about: { operation: 'usb.holds' },
+    examples: ['usher usb holds'],
+    async run(context) {
+      const rows = await (await context.daemon()).call('usb.holds', {});
+      const columns = [
+        { title: 'DEVICE', of: (row: (typeof rows)[number]) => row.device },
+        { title: 'HELD', of: (row: (typeof rows)[number]) => (row.kind === 'in' ? `in ${row.vm}` : 'out of every VM') },
+        { title: 'SINCE', of: (row: (typeof rows)[number]) => row.since },
+      ];
+      return show(context, rows, () => table(rows, columns, context.out));
+    },
+  },
+  {
+    noun: 'usb',
+    verb: 'explain',
+    aliases: ['why'],
+    about: { operation: 'usb.explain' },
+    args: [DEVICE],
+    examples: ['usher usb explain virtual:1-2'],
+    async run(context) {
+      const view = await (await context.daemon()).call('usb.explain', { device: word(context, 0) });
+      return show(context, view, () => explained(view));
+    },
+  },
+  {
+    noun: 'usb',
+    verb: 'reconcile',
+    about: { operation: 'usb.reconcile' },
+    examples: ['usher usb reconcile'],
+    async run(context) {
+      return list(context, await (await context.daemon()).call('usb.reconcile', {}));
+    },
+  },
+];
+
+const DEVICE_COLUMNS = [
+  { title: 'DEVICE', of: (row: DeviceView) => row.device },
+  { title: 'DEVICE ID', of: (row: DeviceView) => row.deviceId, isElastic: true },
+  { title: 'DESCRIPTION', of: (row: DeviceView) => row.description, isElastic: true },
+  { title: 'STATE', of: (row: DeviceView) => row.state },
+  { title: 'VM', of: (row: DeviceView) => (row.vm === undefined ? '-' : `${row.vm}${row.slot ? ` ${row.slot}` : ''}`) },
+  { title: 'WHY', of: (row: DeviceView) => row.why, isElastic: true },
+];
+
+/** Makes the command of an operation that takes a device and nothing else. */
+function simple(
+  verb: string,
+  operation: 'usb.unplug' | 'usb.detach' | 'usb.release',
+  examples: readonly string[],
+): CommandSpec {
+  return {
+    noun: 'usb',
+    verb,
+    about: { operation },
+    args: [DEVICE],
+    examples,
+    async run(context) {
+      return one(context, await (await context.daemon()).call(operation, { device: word(context, 0) }));
+    },
+  };
+}
+
+async function idAt(context: Context, device: string): Promise<string> {
+  const view = await (await context.daemon()).call('usb.explain', { device });
+  return view.deviceId;
+}
+
+function explained(view: ExplainView): string {
+  const place = view.vm === undefined ? '' : ` ${view.vm}${view.slot === undefined ? '' : ` ${view.slot}`}`;
+  const section = (title: string, lines: readonly string[]) => (lines.length === 0 ? [] : ['', title, ...lines]);
+  return [
+    `${view.device}  ${view.description}  (${view.deviceId})`,
+    `${view.state}${place}`,
+    ...section(
+      'because',
+      view.because.map((line) => `  ${line}`),
+    ),
+    ...section(
+      'what lost',
+      view.losers.map((loser) => `  assignment ${loser.assignment} to ${loser.vm}: ${loser.because}`),
+    ),
+    ...section(
+      'twins (the same device id)',
+      view.twins.map((twin) => `  ${twin}`),
+    ),
+    ...section(
+      'what would change it',
+      view.changes.flatMap((change) => [
+        `  ${change.says}: ${change.gives}`,
+        ...(change.command === undefined ? [] : [`      ${change.command}`]),
+      ]),
+    ),
+  ].join('\n');
+}
+
+function list(context: Context, devices: readonly DeviceView[]): undefined {
+  const nothing = 'No USB device is plugged. Try one in software: usher usb plug --at virtual:1-1 --kind tablet';
+  return show(context, devices, () => (devices.length === 0 ? nothing : table(devices, DEVICE_COLUMNS, context.out)));
+}
+
+function one(context: Context, device: DeviceView): undefined {
+  const place = device.vm === undefined ? '' : ` ${device.vm}${device.slot === undefined ? '' : ` ${device.slot}`}`;
+  return show(context, device, () => `${device.device}: ${device.state}${place}; ${device.why}`);
+}

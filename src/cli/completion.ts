@@ -1,0 +1,88 @@
+/** Shell completion: scripts that ask `usher __complete WORDS…`, and the answers. */
+import type { Client } from '../api/client.ts';
+import { Fault } from '../lib/fault.ts';
+import type { CommandSpec, Completion } from './command.ts';
+
+export const SHELLS = ['bash', 'zsh', 'fish'] as const;
+
+/** Asked for by the scripts; a word that no person types. */
+export const COMPLETE = '__complete';
+
+const SCRIPTS: Record<(typeof SHELLS)[number], string> = {
+  bash: `_usher() {
+  local IFS=$'\\n' word="\${COMP_WORDS[COMP_CWORD]}" line
+  line=$(COMP_WORDBREAKS=\${COMP_WORDBREAKS//:/} ; usher ${COMPLETE} "\${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
+  if [ "$line" = __files ]; then COMPREPLY=($(compgen -f -- "$word")); else COMPREPLY=($(compgen -W "$line" -- "$word")); fi
+}
+COMP_WORDBREAKS=\${COMP_WORDBREAKS//:/}
+complete -o filenames -F _usher usher`,
+  zsh: `#compdef usher
+_usher() {
+  local -a answer
+  answer=("\${(@f)$(usher ${COMPLETE} "\${(@)words[2,CURRENT]}" 2>/dev/null)}")
+  if [[ "$answer[1]" == __files ]]; then _files; else compadd -a answer; fi
+}
+compdef _usher usher`,
+  fish: `function __usher_complete
+  set -l answer (usher ${COMPLETE} (commandline -opc)[2..] (commandline -ct) 2>/dev/null)
+  if test "$answer[1]" = __files; __fish_complete_path (commandline -ct); else; printf '%s\\n' $answer; end
+end
+complete -c usher -f -a '(__usher_complete)'`,
+};
+
+/** Gives a shell's script. @throws Fault `usage` */
+export function completionScript(shell: string): string {
+  if (!(SHELLS as readonly string[]).includes(shell)) {
+    throw new Fault('usage', { what: `"${shell}" is not one of ${SHELLS.join(', ')}` });
+  }
+  return SCRIPTS[shell as (typeof SHELLS)[number]];
+}
+
+/**
+ * Gives what may stand in the place of the last of `words` (it may be empty). `__files` means: names of files. Names of
+ * VMs and devices come from the daemon; without one there are none.
+ */
+export async function complete(
+  words: readonly string[],
+  commands: readonly CommandSpec[],
+  daemon: () => Promise<Client>,
+): Promise<readonly string[]> {
+  const before = words.slice(0, -1).filter((word) => !word.startsWith('-'));
+  const last = words.at(-1) ?? '';
+  const [first, second] = before;
+  if (first === undefined) return unique(commands.map((command) => command.noun ?? command.verb));
+  const ofNoun = commands.filter((command) => command.noun === first);
+  if (ofNoun.length > 0 && second === undefined) return ofNoun.map((command) => command.verb);
+  const command =
+    ofNoun.find((spec) => spec.verb === second || spec.aliases?.includes(second ?? '')) ??
+    commands.find((spec) => spec.noun === undefined && spec.verb === first);
+  if (command === undefined) return [];
+  if (last.startsWith('-')) return (command.options ?? []).flatMap((option) => longName(option.flags));
+  const option = command.options?.find((spec) => longName(spec.flags)[0] === words.at(-2));
+  if (option?.choices !== undefined) return option.choices;
+  if (option?.flags.includes('<')) return ['__files'];
+  const place = before.length - (command.noun === undefined ? 1 : 2);
+  return await candidates(command.args?.[place]?.completion, daemon);
+}
+
+async function candidates(
+  completion: Completion | undefined,
+  daemon: () => Promise<Client>,
+): Promise<readonly string[]> {
+  if (completion === undefined) return [];
+  if (typeof completion !== 'string') return completion;
+  if (completion === 'file') return ['__files'];
+  const client = await daemon();
+  if (completion === 'vm') return (await client.call('vm.list', {})).map((vm) => vm.name);
+  if (completion === 'device') return (await client.call('usb.list', {})).map((device) => device.device);
+  if (completion === 'hold') return (await client.call('usb.holds', {})).map((hold) => hold.device);
+  return (await client.call('usb.assignments', {})).map((assignment) => String(assignment.id));
+}
+
+function longName(flags: string): string[] {
+  return flags.match(/--[a-z-]+/g) ?? [];
+}
+
+function unique(words: readonly string[]): readonly string[] {
+  return [...new Set(words)];
+}

@@ -1,0 +1,67 @@
+/** Tables, JSON and sizes for people. Texts come escaped from the daemon; here they are only laid out. */
+import { stripVTControlCharacters, styleText } from 'node:util';
+import type { Output } from './command.ts';
+
+export interface Column<T> {
+  readonly title: string;
+  readonly of: (row: T) => string;
+  /** May be shortened when the table is wider than the terminal. */
+  readonly isElastic?: boolean;
+}
+
+const GAP = '  ';
+/** An elastic column is never made narrower than this. */
+const NARROWEST = 12;
+
+/** Lays rows out in columns; wider than the terminal, the elastic columns are shortened. No rows: the titles alone. */
+export function table<T>(rows: readonly T[], columns: readonly Column<T>[], out: Output): string {
+  const cells = rows.map((row) => columns.map((column) => column.of(row)));
+  const widths = columns.map((column, i) =>
+    Math.max(column.title.length, ...cells.map((line) => widthOf(line[i] ?? ''))),
+  );
+  if (out.columns !== undefined) shrink(widths, columns, out.columns);
+  const layOut = (line: readonly string[]) =>
+    line
+      .map((cell, i) =>
+        i === line.length - 1 ? clip(cell, widths[i] ?? 0) : pad(clip(cell, widths[i] ?? 0), widths[i] ?? 0),
+      )
+      .join(GAP)
+      .trimEnd();
+  const title = layOut(columns.map((column) => column.title));
+  return [out.isTerminal ? styleText('bold', title) : title, ...cells.map(layOut)].join('\n');
+}
+
+/** Gives `1.5 MiB` for 1572864. */
+export function size(bytes: number): string {
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
+  const step = Math.min(units.length - 1, Math.floor(Math.log2(Math.max(1, bytes)) / 10));
+  const value = bytes / 1024 ** step;
+  return `${step === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${units[step]}`;
+}
+
+/** Makes the elastic columns narrower, the widest first, until the table fits or none can give more. */
+function shrink(widths: number[], columns: readonly { readonly isElastic?: boolean }[], available: number): void {
+  let excess = widths.reduce((sum, width) => sum + width + GAP.length, -GAP.length) - available;
+  while (excess > 0) {
+    let widest = -1;
+    for (const [i, column] of columns.entries()) {
+      const width = widths[i] ?? 0;
+      if (column.isElastic && width > NARROWEST && (widest === -1 || width > (widths[widest] ?? 0))) widest = i;
+    }
+    if (widest === -1) return;
+    widths[widest] = (widths[widest] ?? 0) - 1;
+    excess--;
+  }
+}
+
+function clip(cell: string, width: number): string {
+  return widthOf(cell) <= width ? cell : `${[...cell].slice(0, Math.max(0, width - 1)).join('')}…`;
+}
+
+function pad(cell: string, width: number): string {
+  return cell + ' '.repeat(Math.max(0, width - widthOf(cell)));
+}
+
+function widthOf(cell: string): number {
+  return [...stripVTControlCharacters(cell)].length;
+}
