@@ -113,8 +113,9 @@ export interface Driver {
   destroy(uuid: VmUuid, waiting?: Waiting): Promise<void>;
 
   /**
-   * Writes the domain's state to `path`, whole or not at all. When it fails or is aborted the domain goes on as before
-   * and `path` is as it was. @throws `vm.save_failed`, `vm.no_domain`
+   * Writes the domain's state to `path`, whole or not at all, mode 0600. When it fails or is aborted the domain goes on
+   * as before and `path` is as it was. Legal when nothing is attached: a state with a device could not be restored
+   * without it. A domain that was `stopped` is dead (`suspend`) or gone. @throws `vm.save_failed`, `vm.no_domain`, `aborted`
    */
   save(uuid: VmUuid, path: string, options: SaveOptions): Promise<void>;
 

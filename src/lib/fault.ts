@@ -156,8 +156,9 @@ export function messageOf(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown);
 }
 
-/** Gives the `code` of a system error (`ENOENT`), if it has one. */
+/** Gives the `code` of a system error (`ENOENT`), if it has one; the code of a Fault is none. */
 export function errnoOf(thrown: unknown): string | undefined {
+  if (thrown instanceof Fault) return undefined;
   const code = (thrown as { code?: unknown } | null)?.code;
   return typeof code === 'string' ? code : undefined;
 }

@@ -1,0 +1,54 @@
+/**
+ * What a hypervisor driver brings to the contract suite: its own guests and hands to touch them from outside the driver.
+ * Types only; the suite is in suite.ts.
+ */
+import type { Driver } from '../../src/hypervisor/driver.ts';
+import type { VmUuid } from '../../src/model/ids.ts';
+import type { SoftwareKind, UsbDevice } from '../../src/model/usb.ts';
+import type { VmConfig } from '../../src/model/vm.ts';
+
+/**
+ * The guest's own side of a domain, and the way to end it from outside, all without the driver. A hand may be asked for
+ * before the domain is there; each method finds the domain anew.
+ */
+export interface GuestHand {
+  /** Resolves when the guest has booted (or goes on after a restore) and answers. */
+  waitReady(): Promise<void>;
+  /** Gives a word that is new at every boot and kept in the guest's memory: equal after a restore, new after a reset. */
+  bootId(): Promise<string>;
+  /** Gives a number that grows while the guest runs, starts small at boot and is kept in its memory. */
+  ticks(): Promise<number>;
+  /** Lists the USB devices that the guest sees, as `vid:pid:serial`. */
+  usb(): Promise<readonly string[]>;
+  powerOff(): Promise<void>;
+  reboot(): Promise<void>;
+  panic(): Promise<void>;
+  /** Ends the whole domain from outside, as `kill -9` of its process does. */
+  kill(): Promise<void>;
+}
+
+/** One set-up of a driver, used by all tests of the suite one after the other. */
+export interface Rig {
+  /** Opens a driver on this rig's home: the suite has one at a time and closes it before it opens the next. */
+  openDriver(): Promise<Driver>;
+  /**
+   * Makes the config of a VM that boots the guest: with a new uuid and name, a `kernel`, and a first USB controller that
+   * takes every device of `makeDevice` and has four ports or more.
+   */
+  makeConfig(changes?: Partial<VmConfig>): VmConfig;
+  /** Kinds of device that can be attached here. */
+  readonly deviceKinds: readonly SoftwareKind[];
+  /** Makes a device that can be attached, another one at each call, with a serial. */
+  makeDevice(kind: SoftwareKind): Promise<UsbDevice>;
+  guest(uuid: VmUuid): GuestHand;
+  /** A private folder for save files. */
+  readonly folder: string;
+  /** A folder on a file system that is full; the test of it is skipped without. */
+  readonly fullFolder?: string;
+  /** Lets time pass: the world's own, which may be faster than ours. */
+  elapse(ms: number): Promise<void>;
+  /** How long the suite waits for something that is to happen, in the time of `elapse`. */
+  readonly patienceMs: number;
+  /** Removes what the rig made; the domains are gone by then. */
+  close(): Promise<void>;
+}

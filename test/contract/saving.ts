@@ -1,0 +1,169 @@
+/**
+ * The contract of save and restore: whole or not at all, the guest goes on when it fails, restore goes on from the same
+ * memory. The tests of one guest follow each other, for a boot is expensive.
+ */
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { cp, readdir, readFile, stat, truncate, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { newUuid } from '../../src/model/ids.ts';
+import type { VmConfig } from '../../src/model/vm.ts';
+import { type Context, kindOf, refuses } from './context.ts';
+
+export function testSaving(current: () => Context): void {
+  let config: VmConfig;
+  let bootId: string;
+  let ticks = 0;
+  let hash: string;
+  const fileOf = (name: string) => join(current().rig.folder, name);
+  const suspendFile = () => fileOf('suspend.save');
+
+  before(async () => {
+    config = await current().boot();
+    bootId = await current().rig.guest(config.uuid).bootId();
+  });
+  after(() => current().destroyAll());
+
+  test('a file that cannot be written is a fault, and the guest goes on', async () => {
+    const context = current();
+    await writeFile(fileOf('file'), 'x');
+    for (const path of [fileOf('file/below.save'), fileOf('no-such-folder/x.save'), '/proc/usher-contract.save']) {
+      for (const afterwards of ['stopped', 'running'] as const) {
+        await refuses('vm.save_failed', context.driver.save(config.uuid, path, { afterwards }));
+      }
+    }
+    assert.deepEqual(await savesIn(context), []);
+    await context.checkRuns(config.uuid);
+  });
+
+  test('a full file system is a fault, and the guest goes on', async (t) => {
+    const context = current();
+    const { fullFolder } = context.rig;
+    if (fullFolder === undefined) return t.skip('this rig has no full file system');
+    const before = await readdir(fullFolder);
+    await refuses(
+      'vm.save_failed',
+      context.driver.save(config.uuid, join(fullFolder, 'x.save'), { afterwards: 'stopped' }),
+    );
+    assert.deepEqual(await readdir(fullFolder), before);
+    await context.checkRuns(config.uuid);
+  });
+
+  test('a save that is given up leaves the file as it was, and the guest goes on', async () => {
+    const context = current();
+    const path = fileOf('given-up.save');
+    await writeFile(path, 'an older save');
+    const giveUp = (signal: AbortSignal) =>
+      refuses('aborted', context.driver.save(config.uuid, path, { afterwards: 'stopped', signal }));
+    await giveUp(AbortSignal.abort());
+    const controller = new AbortController();
+    const save = giveUp(controller.signal);
+    controller.abort();
+    await save;
+    assert.equal(await readFile(path, 'utf8'), 'an older save');
+    assert.deepEqual(await savesIn(context), ['given-up.save']);
+    await context.checkRuns(config.uuid);
+  });
+
+  test('a checkpoint is a whole file, and the guest goes on', async () => {
+    const context = current();
+    const path = fileOf('checkpoint.save');
+    await context.driver.save(config.uuid, path, { afterwards: 'running' });
+    assert.ok((await stat(path)).size > 0);
+    await context.checkRuns(config.uuid);
+    assert.equal(await context.rig.guest(config.uuid).bootId(), bootId);
+  });
+
+  test('a checkpoint of a paused domain leaves it paused', async () => {
+    const context = current();
+    await context.driver.pause(config.uuid);
+    await context.driver.save(config.uuid, fileOf('paused.save'), { afterwards: 'running' });
+    assert.equal((await context.find(config.uuid)).run, 'paused');
+    await context.driver.unpause(config.uuid);
+    await context.checkRuns(config.uuid);
+  });
+
+  test('with a device attached nothing is saved, and the guest goes on', async () => {
+    const context = current();
+    const device = await context.rig.makeDevice(kindOf(context));
+    const attachment = await context.driver.attachDevice(config.uuid, { controller: 0, port: 1 }, device);
+    const path = fileOf('attached.save');
+    await refuses('vm.save_failed', context.driver.save(config.uuid, path, { afterwards: 'stopped' }));
+    await assert.rejects(stat(path));
+    await context.checkRuns(config.uuid);
+    await context.driver.detachDevice(config.uuid, attachment);
+  });
+
+  test('a suspend ends the domain and leaves a whole file', async () => {
+    const context = current();
+    const { uuid } = config;
+    ticks = await context.rig.guest(uuid).ticks();
+    await context.driver.save(uuid, suspendFile(), { afterwards: 'stopped' });
+    const left = await context.driver.find(uuid);
+    if (left !== undefined) assert.deepEqual([left.run, left.death?.reason], ['dead', 'suspend']);
+    await context.driver.destroy(uuid);
+    assert.equal((await savesIn(context)).includes('suspend.save'), true);
+    assert.equal((await stat(suspendFile())).mode & 0o777, 0o600);
+    hash = await hashOf(suspendFile());
+  });
+
+  test('a file that is no save of this VM is a fault, and no domain is left', async () => {
+    const context = current();
+    const { driver } = context;
+    const restore = (restoreFrom: string, changes?: Partial<VmConfig>) =>
+      refuses('vm.save_invalid', driver.start({ ...config, ...changes }, { isPaused: false, restoreFrom }));
+    await writeFile(fileOf('garbage.save'), 'this was never a guest\n'.repeat(1000));
+    await writeFile(fileOf('empty.save'), '');
+    await cp(suspendFile(), fileOf('cut.save'));
+    await truncate(fileOf('cut.save'), Math.floor((await stat(suspendFile())).size / 2));
+    for (const name of ['garbage.save', 'empty.save', 'cut.save', 'missing.save']) await restore(fileOf(name));
+    await restore(suspendFile(), { uuid: newUuid() });
+    assert.deepEqual(await driver.list(), []);
+  });
+
+  test('a restore goes on from the same memory, and the file stays as it is', async () => {
+    const context = current();
+    const { uuid } = config;
+    const restored = await context.driver.start(config, { isPaused: false, restoreFrom: suspendFile() });
+    assert.equal(restored.run, 'running');
+    await checkSameMemory(context);
+    assert.equal(await hashOf(suspendFile()), hash);
+    await refuses('vm.exists', context.driver.start(config, { isPaused: false, restoreFrom: suspendFile() }));
+    await context.checkRuns(uuid);
+  });
+
+  test('a checkpoint can be restored too, paused, and again', async () => {
+    const context = current();
+    const { uuid } = config;
+    for (let i = 0; i < 2; i++) {
+      await context.driver.destroy(uuid);
+      const restored = await context.driver.start(config, { isPaused: true, restoreFrom: fileOf('checkpoint.save') });
+      assert.equal(restored.run, 'paused');
+    }
+    await context.driver.unpause(uuid);
+    ticks = 0; // The checkpoint is older than the suspend.
+    await checkSameMemory(context);
+  });
+
+  async function checkSameMemory(context: Context): Promise<void> {
+    const guest = context.rig.guest(config.uuid);
+    await guest.waitReady();
+    assert.equal(await guest.bootId(), bootId);
+    assert.ok((await guest.ticks()) >= ticks);
+    await context.checkRuns(config.uuid);
+  }
+}
+
+/** Names of the save files in the rig's folder, half ones too. */
+async function savesIn(context: Context): Promise<string[]> {
+  return (await readdir(context.rig.folder)).filter((name) => name.includes('.save')).sort();
+}
+
+/** Gives the SHA-256 of a file that may be as large as a guest's memory. */
+async function hashOf(path: string): Promise<string> {
+  const hash = createHash('sha256');
+  for await (const chunk of createReadStream(path)) hash.update(chunk as Buffer);
+  return hash.digest('hex');
+}

@@ -1,0 +1,35 @@
+/**
+ * The contract of driver.ts as tests, the same for every driver: `describeDriver('qemu', makeQemuRig)`. What a driver has
+ * beyond the contract it tests by itself.
+ */
+import { after, before, describe } from 'node:test';
+import { Context } from './context.ts';
+import { testDeaths } from './deaths.ts';
+import { testDomains } from './domains.ts';
+import type { Rig } from './rig.ts';
+import { testSaving } from './saving.ts';
+import { testUsb } from './usb.ts';
+
+/** The parts of the suite, for drivers that cannot do all yet. */
+export const PARTS = { domains: testDomains, deaths: testDeaths, saving: testSaving, usb: testUsb } as const;
+export type Part = keyof typeof PARTS;
+
+/** Registers the suite for a driver; `makeRig` is called once. */
+export function describeDriver(
+  name: string,
+  makeRig: () => Promise<Rig>,
+  parts: readonly Part[] = Object.keys(PARTS) as Part[],
+): void {
+  describe(`the driver contract: ${name}`, () => {
+    let context: Context | undefined;
+    before(async () => {
+      context = await Context.open(await makeRig());
+    });
+    after(() => context?.close());
+    const current = () => {
+      if (context === undefined) throw new Error('the rig is not ready');
+      return context;
+    };
+    for (const part of parts) describe(part, () => PARTS[part](current));
+  });
+}
