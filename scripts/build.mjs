@@ -28,7 +28,9 @@ await build({
   legalComments: 'none',
   logLevel: 'warning',
   external: ['koffi'],
-  define: { 'process.env.USHER_VERSION': JSON.stringify(version) },
+  // CommonJS has no import.meta; lib/native.ts asks it where to look for koffi.
+  define: { 'process.env.USHER_VERSION': JSON.stringify(version), 'import.meta.url': 'bundleUrl' },
+  banner: { js: "const bundleUrl = require('node:url').pathToFileURL(__filename).href;" },
 });
 // koffi is a native module: a bundle cannot hold it, so the parts that are used stand beside the bundle.
 for (const arch of ['x64', 'arm64']) {

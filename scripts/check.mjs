@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const bin = (name) => join(root, 'node_modules', '.bin', name);
-const tests = globSync(['src/**/*.test.ts', 'lab/**/*.test.ts'], { cwd: root }).sort();
+const tests = globSync(['src/**/*.test.ts', 'lab/**/*.test.ts', 'test/house/*.test.ts'], { cwd: root }).sort();
 const steps = [
   ['types', bin('tsc'), ['-p', '.']],
   ['lint and format', bin('biome'), ['check', '--error-on-warnings', '.']],
