@@ -13,6 +13,12 @@ export function printable(untrusted: string, maxLength = 126): string {
   return cut.join('').replaceAll(HARMFUL, (mark) => `\\u{${mark.codePointAt(0)?.toString(16)}}`);
 }
 
+/** Escapes harmful characters in JSON without line ends, where they can stand only in strings: it means the same still. */
+export function printableJson(json: string): string {
+  const escapeUnit = (unit: string) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`;
+  return json.replaceAll(HARMFUL, (mark) => mark.split('').map(escapeUnit).join(''));
+}
+
 /** Replaces each harmful character by a space and trims: for names that are shown where an escape would only disturb. */
 export function plainName(untrusted: string, maxLength = 126): string {
   return printable(untrusted.replaceAll(HARMFUL, ' ').replaceAll(/\s+/g, ' ').trim(), maxLength);
