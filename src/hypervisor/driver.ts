@@ -60,6 +60,11 @@ export interface SaveOptions extends Waiting {
   readonly afterwards: 'stopped' | 'running';
   /** Told now and then how many bytes are written, and of how many if that is known. */
   readonly onProgress?: ((bytes: number, ofBytes: number | undefined) => void) | undefined;
+  /**
+   * Called once, when the file is whole and in its place and before the domain is ended: the moment to note it, so that
+   * no crash can lose it. What it throws fails the save: the domain goes on, and the file stays.
+   */
+  readonly onWritten?: (() => void) | undefined;
 }
 
 export interface StartOptions extends Waiting {

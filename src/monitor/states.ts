@@ -1,5 +1,8 @@
-/** The closed table `state x verb`: what each verb may be said to, what it leads to. Pure. */
-import type { PowerState } from '../model/vm.ts';
+/** The closed table `state x verb`: what each verb may be said to, what it leads to; and what a domain's run means. Pure. */
+import type { Domain } from '../hypervisor/driver.ts';
+import { Fault } from '../lib/fault.ts';
+import { listWords } from '../lib/text.ts';
+import { POWER_STATES, type PowerState } from '../model/vm.ts';
 
 export const VERBS = [
   'start',
@@ -15,13 +18,19 @@ export const VERBS = [
 ] as const;
 export type Verb = (typeof VERBS)[number];
 
-/** The way through a verb: the state while it goes on, and the state when it has succeeded. */
+/**
+ * The way through a verb: the state while it goes on, and the state when it has succeeded (`running` is `paused` when
+ * the verb was asked for a paused domain).
+ */
 export interface Passage {
   readonly during: PowerState;
   readonly to: PowerState;
 }
 
-/** `undefined`: the verb is refused in that state. A state that only lasts while a verb goes on refuses all but destroy. */
+/**
+ * `undefined`: the verb is refused in that state. A state that only lasts while a verb goes on refuses all but destroy.
+ * To start a suspended VM is to restore it: whoever says "start" expects to go on where they were.
+ */
 export const TABLE: Readonly<Record<PowerState, Readonly<Partial<Record<Verb, Passage>>>>> = {
   halted: {
     start: { during: 'starting', to: 'running' },
@@ -42,13 +51,12 @@ export const TABLE: Readonly<Record<PowerState, Readonly<Partial<Record<Verb, Pa
     unpause: { during: 'paused', to: 'running' },
     suspend: { during: 'suspending', to: 'suspended' },
     checkpoint: { during: 'paused', to: 'paused' },
-    restart: { during: 'stopping', to: 'running' },
     reset: { during: 'paused', to: 'paused' },
     destroy: { during: 'stopping', to: 'halted' },
   },
   suspending: { destroy: { during: 'stopping', to: 'halted' } },
   suspended: {
-    start: { during: 'starting', to: 'running' },
+    start: { during: 'restoring', to: 'running' },
     restore: { during: 'restoring', to: 'running' },
     destroy: { during: 'suspended', to: 'halted' },
   },
@@ -61,7 +69,52 @@ export const TABLE: Readonly<Record<PowerState, Readonly<Partial<Record<Verb, Pa
   },
 };
 
+/** What to do about a refusal, by the state that refuses. */
+const ADVICE: Readonly<Record<PowerState, string>> = {
+  halted: 'Start it first.',
+  starting: 'Wait until it runs, or destroy it.',
+  running: 'It runs already.',
+  paused: 'Unpause it first.',
+  suspending: 'Wait until it is saved, or destroy it.',
+  suspended: 'Restore it first.',
+  restoring: 'Wait until it runs again, or destroy it.',
+  stopping: 'Wait until it has stopped, or destroy it.',
+  crashed: 'Start it again, or destroy it.',
+};
+
 /** Lists the states that a verb may be said to. */
 export function statesFor(verb: Verb): PowerState[] {
-  return (Object.keys(TABLE) as PowerState[]).filter((state) => TABLE[state][verb] !== undefined);
+  return POWER_STATES.filter((state) => TABLE[state][verb] !== undefined);
+}
+
+/** Gives the way of a verb through a state. @throws Fault `vm.state` when the state refuses it. */
+export function passageOf(verb: Verb, state: PowerState, vm: string): Passage {
+  const passage = TABLE[state][verb];
+  if (passage !== undefined) return passage;
+  const details = { verb, vm, state, expected: listWords(statesFor(verb)) };
+  throw new Fault('vm.state', details, { hint: ADVICE[state] });
+}
+
+/** Gives the power state that a living domain stands for. */
+export function stateOf(domain: Domain & { readonly run: 'running' | 'paused' | 'saving' }): PowerState {
+  return domain.run === 'saving' ? 'suspending' : domain.run;
+}
+
+/** Tells whether there is a domain that is not dead. */
+export function isLiving(
+  domain: Domain | undefined,
+): domain is Domain & { readonly run: 'running' | 'paused' | 'saving' } {
+  return domain !== undefined && domain.run !== 'dead';
+}
+
+/** Tells whether a state says that a domain lives. */
+export function isAlive(state: PowerState): boolean {
+  return state === 'running' || state === 'paused' || state === 'suspending';
+}
+
+/** Tells whether a resting state is what the domain (none: `undefined`) says; dead ones may be kept for inspection. */
+export function isAgreed(state: PowerState, domain: Domain | undefined): boolean {
+  if (isLiving(domain)) return state === stateOf(domain);
+  if (state === 'suspended') return domain === undefined;
+  return state === 'halted' || state === 'crashed';
 }

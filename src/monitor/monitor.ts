@@ -1,0 +1,256 @@
+/**
+ * One VM's life: verbs in turn, deaths, adoption. It knows power and nothing else; what belongs to USB is done by the
+ * flows of app around and inside its verbs.
+ */
+import type { Domain, Driver } from '../hypervisor/driver.ts';
+import type { Clock } from '../lib/clock.ts';
+import { Fault, isFault, messageOf } from '../lib/fault.ts';
+import type { VmUuid } from '../model/ids.ts';
+import type { PowerState } from '../model/vm.ts';
+import { judgeAdoption } from './adoption.ts';
+import { Bell } from './bell.ts';
+import { handleDeath } from './death.ts';
+import { RestartMeter } from './restart-meter.ts';
+import { isAgreed, isAlive, isLiving, passageOf, stateOf, type Verb } from './states.ts';
+import { Turns } from './turns.ts';
+import { EXECUTORS, type VerbArgs, type VerbTurn } from './verbs.ts';
+import {
+  type DeathNotice,
+  type LoadedConfig,
+  type MonitorTiming,
+  note,
+  type PowerRecord,
+  type VmContext,
+} from './vm-context.ts';
+
+export interface StateChange {
+  readonly from: PowerState;
+  readonly to: PowerState;
+  /** A verb, `adopted`, `observed`, or a death and its policy: `crash, onCrash=restart`. */
+  readonly why: string;
+}
+
+export interface MonitorOptions {
+  readonly uuid: VmUuid;
+  readonly name: string;
+  readonly driver: Driver;
+  readonly clock: Clock;
+  readonly log: { error(details: object, message: string): void };
+  /** Reads the VM's config as it is now. */
+  readonly loadConfig: () => Promise<LoadedConfig>;
+  /** The inventory's memory of this VM. */
+  readonly record: PowerRecord;
+  /** The host's boot id: tells what was wanted before the host rebooted. */
+  readonly bootId: string;
+  readonly timing: MonitorTiming;
+  readonly onState: (change: StateChange) => void;
+  readonly onDeath: (notice: DeathNotice) => void;
+  readonly onWarning: (message: string) => void;
+}
+
+export interface PerformOptions {
+  /** Gives the verb up, also while it waits for its turn. */
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((bytes: number, ofBytes: number | undefined) => void) | undefined;
+  /** Runs in the VM's turn, when the verb is found legal and before the driver is told. What it throws fails the verb. */
+  readonly before?: ((signal: AbortSignal) => Promise<void>) | undefined;
+  /** Runs in the VM's turn, when the verb has succeeded. What it throws becomes a warning: the verb is done. */
+  readonly after?: ((signal: AbortSignal) => Promise<void>) | undefined;
+}
+
+export interface PerformResult {
+  readonly state: PowerState;
+  readonly warnings: readonly string[];
+  /** The save file, and the bytes that the driver told of last. */
+  readonly file?: string;
+  readonly bytes?: number;
+}
+
+/**
+ * INVARIANTS:
+ * - Everything that acts runs in a turn, one after the other; the state changes only in a turn, or in `adopt`.
+ * - A verb owns what happens to the domain in its turn; what it does not own is judged after it.
+ * - An observation is a hint that may be old: when it disagrees with the state, the domain is looked at again in a turn,
+ *   and only that is believed.
+ * - Outside a turn the state is one of rest (or `suspending`, when a save of a former daemon still goes on).
+ */
+export class Monitor {
+  readonly uuid: VmUuid;
+  readonly name: string;
+  readonly #options: MonitorOptions;
+  readonly #vm: VmContext;
+  readonly #turns = new Turns();
+  #state: PowerState = 'halted';
+  #verb: Verb | undefined;
+  /** What was observed while a turn went on, last. */
+  #seen: { readonly domain: Domain | undefined } | undefined;
+  #isLookDue = false;
+
+  constructor(options: MonitorOptions) {
+    const { uuid, name, driver, clock, timing, record, bootId, loadConfig, onDeath, onWarning } = options;
+    this.uuid = uuid;
+    this.name = name;
+    this.#options = options;
+    const meter = new RestartMeter(clock, timing);
+    const enter = (state: PowerState, why: string) => this.#enter(state, why);
+    const rest = { bell: new Bell(), meter, enter, warn: onWarning, onDeath };
+    this.#vm = { uuid, name, driver, clock, timing, record, bootId, loadConfig, ...rest };
+  }
+
+  get state(): PowerState {
+    return this.#state;
+  }
+
+  /** The verb that goes on now, if any. */
+  get verb(): Verb | undefined {
+    return this.#verb;
+  }
+
+  /** Tells whether devices may move now: the VM runs or is paused, and is not being saved, stopped or restored. */
+  get isOpen(): boolean {
+    return (this.#state === 'running' || this.#state === 'paused') && this.#verb !== 'checkpoint';
+  }
+
+  /**
+   * Performs a verb in its turn. `destroy` overtakes: what goes on or waits is given up, then it runs.
+   * @throws Fault `vm.state` when the state refuses it in its turn, `vm.died`, `vm.shutdown_timeout`, `aborted`, the
+   * driver's own.
+   */
+  perform(verb: Verb, args: VerbArgs = {}, options: PerformOptions = {}): Promise<PerformResult> {
+    const what = `"${verb}" of VM ${this.name}`;
+    const overtakes = verb === 'destroy' ? 'The VM was destroyed meanwhile.' : undefined;
+    return this.#take({ what, signal: options.signal, overtakes }, (signal) => this.#run(verb, args, options, signal));
+  }
+
+  /** Takes note of what the driver says about the domain now; returns at once, and acts in a turn if it must. */
+  observe(domain: Domain | undefined): void {
+    this.#seen = { domain };
+    this.#vm.bell.ring();
+    if (!this.#turns.isTaken) this.#compare();
+  }
+
+  /** Takes the VM over from a former daemon: call it once, before anything else. Consequences come in a turn. */
+  adopt(domain: Domain | undefined): void {
+    const { state, todo, leaving, wanted, warning } = judgeAdoption(domain, this.#vm.record.read(), this.#vm.bootId);
+    this.#enter(state, 'adopted');
+    if (wanted !== undefined) this.#correct(wanted, state);
+    if (warning !== undefined) this.#vm.warn(warning);
+    if (todo === 'handle-death') this.#background((signal) => handleDeath(this.#vm, domain, signal));
+    if (todo === 'clear-remains' && leaving !== undefined) {
+      this.#background(async (signal) => {
+        await this.#vm.driver.destroy(this.uuid, { signal });
+        this.#enter(leaving, 'adopted');
+      });
+    }
+  }
+
+  /** Resolves when nothing goes on or waits. */
+  idle(): Promise<void> {
+    return this.#turns.idle();
+  }
+
+  /** Gives up what goes on and refuses what comes; the domain stays as it is. */
+  close(): Promise<void> {
+    return this.#turns.close();
+  }
+
+  async #run(verb: Verb, args: VerbArgs, options: PerformOptions, signal: AbortSignal): Promise<PerformResult> {
+    const passage = passageOf(verb, this.#state, this.name);
+    let bytes: number | undefined;
+    const onProgress = (done: number, ofBytes: number | undefined) => {
+      bytes = done;
+      options.onProgress?.(done, ofBytes);
+    };
+    const turn: VerbTurn = { verb, args, signal, onProgress, warnings: [], base: this.#state };
+    this.#verb = verb;
+    this.#enter(passage.during, verb);
+    try {
+      await options.before?.(signal);
+      signal.throwIfAborted();
+      await EXECUTORS[verb](this.#vm, turn);
+    } catch (error) {
+      throw await this.#recover(turn, error);
+    } finally {
+      this.#verb = undefined;
+    }
+    this.#enter(passage.to === 'running' && args.isPaused ? 'paused' : passage.to, verb);
+    await options.after?.(signal).catch((error: unknown) => turn.warnings.push(messageOf(error)));
+    const result = { state: this.#state, warnings: turn.warnings };
+    if (turn.file === undefined) return result;
+    return { ...result, file: turn.file, ...(bytes === undefined ? {} : { bytes }) };
+  }
+
+  /** Comes to rest after a verb that failed: back to where it was, as far as the domain agrees. Gives what to throw. */
+  async #recover(turn: VerbTurn, error: unknown): Promise<unknown> {
+    const { driver } = this.#vm;
+    const domain = await driver.find(this.uuid).catch(() => 'unknown' as const);
+    if (domain === 'unknown') {
+      this.#enter(turn.base, `${turn.verb} failed`);
+      return error;
+    }
+    const isBack = isAlive(turn.base) && isLiving(domain) && domain.run !== 'saving';
+    this.#enter(isBack ? stateOf(domain) : turn.base, `${turn.verb} failed`);
+    if (!isAgreed(this.#state, domain)) this.#lookSoon();
+    if (!isAlive(turn.base) || isLiving(domain)) return error;
+    const what = domain?.death?.detail ?? domain?.death?.reason ?? 'its domain is gone';
+    return new Fault('vm.died', { vm: this.name, verb: turn.verb, what }, { cause: error });
+  }
+
+  /** Compares the last observation with the state, outside of turns or at the end of one. */
+  #compare(): void {
+    const seen = this.#seen;
+    this.#seen = undefined;
+    if (seen !== undefined && !isAgreed(this.#state, seen.domain)) this.#lookSoon();
+  }
+
+  #lookSoon(): void {
+    if (this.#isLookDue) return;
+    this.#isLookDue = true;
+    this.#background(async (signal) => {
+      this.#isLookDue = false;
+      await this.#believe(await this.#vm.driver.find(this.uuid, { signal }), signal);
+    });
+  }
+
+  async #believe(domain: Domain | undefined, signal: AbortSignal): Promise<void> {
+    if (isLiving(domain)) {
+      const wasAlive = isAlive(this.#state);
+      this.#enter(stateOf(domain), 'observed');
+      if (!wasAlive) this.#correct('running', this.#state);
+    } else if (isAlive(this.#state)) await handleDeath(this.#vm, domain, signal);
+    else if (domain !== undefined && this.#state === 'suspended') await this.#vm.driver.destroy(this.uuid, { signal });
+  }
+
+  /** Has the memory say what was found; a save file is kept only by a VM that is suspended. */
+  #correct(wanted: 'running' | 'halted' | 'suspended', state: PowerState): void {
+    const { suspendFile } = this.#vm.record.read();
+    note(this.#vm, wanted, state === 'suspended' ? suspendFile : undefined);
+  }
+
+  #take<T>(request: Parameters<Turns['take']>[0], job: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    return this.#turns.take(request, async (signal) => {
+      try {
+        return await job(signal);
+      } finally {
+        this.#compare();
+      }
+    });
+  }
+
+  /** Runs a turn that nobody waits for. Being given up is no news; a fault is a warning; anything else is a bug. */
+  #background(job: (signal: AbortSignal) => Promise<void>): void {
+    this.#take({ what: `The care for VM ${this.name}` }, job).catch((error: unknown) => {
+      this.#isLookDue = false; // It may have been given up before it began.
+      if (isFault(error, 'aborted', 'daemon.stopping')) return;
+      if (isFault(error)) this.#vm.warn(error.message);
+      else this.#options.log.error({ err: error, vm: this.name }, 'the care for a VM failed');
+    });
+  }
+
+  #enter(to: PowerState, why: string): void {
+    const from = this.#state;
+    if (from === to) return;
+    this.#state = to;
+    this.#options.onState({ from, to, why });
+  }
+}
