@@ -100,7 +100,7 @@ async function touch(folder: string): Promise<boolean> {
 async function removeLeftovers(root: string, name: string): Promise<void> {
   const isLeftover = new RegExp(`^\\.${name}-.{6}$`);
   for (const entry of await readdir(root))
-    if (isLeftover.test(entry)) await rm(join(root, entry), { recursive: true, force: true });
+    if (isLeftover.test(entry)) await rm(join(root, entry), { recursive: true, force: true, maxRetries: 5 });
 }
 
 async function removeOlder(root: string, name: string, target: string): Promise<void> {
@@ -130,7 +130,7 @@ async function lock(path: string): Promise<() => Promise<void>> {
       holder.stdin.write('held\n'); // `cat` starts, and echoes this, once the lock is ours.
       const failed = Promise.race([once(holder, 'error', { signal }).then(([error]) => error as Error), ended]);
       const answer = await Promise.race([once(holder.stdout, 'data', { signal }), failed]);
-      if (Array.isArray(answer) && Buffer.isBuffer(answer[0])) return;
+      if (Array.isArray(answer)) return;
       throw new Fault('exec.failed', { command: `flock ${path}`, what: messageOf(answer ?? 'it ended') });
     });
   } catch (error) {

@@ -29,6 +29,8 @@ export interface ShellAnswer {
   readonly lines: readonly string[];
 }
 
+/** A command's output need not end with a line feed. */
+const SHELL_END = /^(.*)USHER-GUEST exit (\d+)$/;
 const MAX_LINE_BYTES = 64 * 1024;
 const CONNECT_TIMEOUT_MS = 10_000;
 const RETRY_MS = 10;
@@ -99,7 +101,7 @@ export class GuestConsole {
     }
   }
 
-  /** Types a line. Gives the position before it, for waiting on what follows. @throws Fault `wire.closed`. */
+  /** Types a line, of 4000 bytes at most. Gives the position before it, for waiting on what follows. @throws Fault `wire.closed`. */
   command(text: string): number {
     const position = this.position;
     if (this.#socket === undefined || this.#isClosed)
@@ -116,12 +118,10 @@ export class GuestConsole {
   /** Has the guest's shell run a command; other lines that come meanwhile are left out of its output. */
   async shell(command: string, timeoutMs: number): Promise<ShellAnswer> {
     const since = this.command(`sh ${command}`);
-    const end = await this.waitFor(/^USHER-GUEST exit \d+$/, { timeoutMs, since });
-    const lines = this.lines.slice(since, end.index).map(({ text }) => text);
-    return {
-      status: Number(end.text.split(' ').at(-1)),
-      lines: lines.filter((text) => !text.startsWith('USHER-GUEST ')),
-    };
+    const end = await this.waitFor(SHELL_END, { timeoutMs, since });
+    const [, unended = '', status] = SHELL_END.exec(end.text) ?? [];
+    const lines = [...this.lines.slice(since, end.index).map(({ text }) => text), ...(unended === '' ? [] : [unended])];
+    return { status: Number(status), lines: lines.filter((text) => !text.startsWith('USHER-GUEST ')) };
   }
 
   /** Gives the last lines as text, safe to print. */

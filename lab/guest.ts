@@ -1,8 +1,17 @@
 /**
  * The small guest of tests and demo: Debian's kernel with a busybox initramfs that boots in seconds under emulation and
  * tells on its console what happens to its USB devices. Builds it; does not run it. The guest's side is in guest/.
- *
- * Its lines begin with `USHER-GUEST `, fields are divided by one space, and strings of devices and files are
+ */
+import { chmod, cp, mkdir, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { exec } from '../src/lib/exec.ts';
+import { cached } from './cache.ts';
+import { type Kernel, kernel } from './kernel.ts';
+import { copyModules } from './modules.ts';
+
+/*
+ * What the guest says and obeys. Its lines begin with `USHER-GUEST `, fields are divided by one space, and strings of devices and files are
  * percent-encoded (`decodeURIComponent` undoes that when they are UTF-8). `at` and `uptime` are seconds since boot.
  *
  *     ready boot=<boot id> uptime=2.31 kernel=6.1.0-56-amd64
@@ -16,13 +25,6 @@
  * then `sum-end`; `ticks` -> `ticks <tenths of a second that the guest ran>`; `boot` -> `boot <boot id> uptime=…`;
  * `sh COMMAND` -> its output, then `exit <status>`; `poweroff` and `reboot` -> the same word; `panic` -> a kernel panic.
  */
-import { chmod, cp, mkdir, readdir, rm, symlink, writeFile } from 'node:fs/promises';
-import { join, relative } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { exec } from '../src/lib/exec.ts';
-import { cached } from './cache.ts';
-import { type Kernel, kernel } from './kernel.ts';
-import { copyModules } from './modules.ts';
 
 export interface GuestImage {
   /** For QEMU's `-kernel`: the raw ELF kernel. */

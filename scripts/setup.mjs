@@ -19,7 +19,7 @@ const DEBIAN = {
     cpio: 'packs initramfs images',
     'xz-utils': 'unpacks the kernel',
     mmdebstrap: 'builds the guest that plays the host in the usb-host test',
-    e2fsprogs: 'makes that guest its file system without mounting',
+    e2fsprogs: 'makes the file systems of guests and USB sticks without mounting',
   },
   bench: {
     'libvirt-clients': 'virsh, the peer of `usher vm list`',
