@@ -86,8 +86,8 @@ export class QmpParser {
 
   #parseLine(line: Buffer): QmpMessage | undefined {
     if (!isUtf8(line)) throw new SyntaxError('a line is not UTF-8');
-    const text = line.toString().trim();
-    if (text === '') return undefined;
+    const text = line.toString();
+    if (text.trim() === '') return undefined;
     if (isDeeperThan(this.#maxDepth, text)) throw new RangeError(`a line nests deeper than ${this.#maxDepth} levels`);
     let value: unknown;
     try {
