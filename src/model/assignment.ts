@@ -2,7 +2,7 @@
 import { Fault } from '../lib/fault.ts';
 import { printable } from '../lib/text.ts';
 import type { VmUuid } from './ids.ts';
-import { canonicalBackend, isBusid, type UsbDevice } from './usb.ts';
+import { canonicalBackend, isBusid, type UsbDevice, type UsbSlot } from './usb.ts';
 
 export const ASSIGNMENT_MODES = ['manual', 'auto', 'ask', 'required'] as const;
 export type AssignmentMode = (typeof ASSIGNMENT_MODES)[number];
@@ -36,6 +36,8 @@ export interface Hold {
   readonly kind: 'in' | 'out';
   /** The VM of a hold `in`. */
   readonly vm?: VmUuid;
+  /** The port that was asked for with it; any that fits when absent. */
+  readonly slot?: UsbSlot;
   readonly createdAt: number;
 }
 

@@ -17,6 +17,15 @@ export interface SoftwareDevice {
 
 export type UsbSpeed = 'low' | 'full' | 'high' | 'super';
 
+/** Speeds that QEMU's emulated devices can take, best first (hw/usb/dev-*.c: `.super`, `.high`, `.full`). */
+export const SOFTWARE_SPEEDS: Readonly<Record<SoftwareKind, readonly [UsbSpeed, ...UsbSpeed[]]>> = {
+  storage: ['super', 'high', 'full'],
+  keyboard: ['high', 'full'],
+  mouse: ['high', 'full'],
+  tablet: ['high', 'full'],
+  serial: ['full'],
+};
+
 /** A device that is plugged now. Strings that the device says of itself are untrusted: show them by `printable`. */
 export interface UsbDevice {
   /** Who has it: `dom0`, `virtual`, or the name of a VM that lends its devices. */

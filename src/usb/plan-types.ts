@@ -14,6 +14,10 @@ export interface ObservedVm {
   readonly domain?: Pick<Domain, 'controllers' | 'attachments'>;
   /** Whether devices may move in and out now: not while the VM is being saved, restored or stopped. */
   readonly isOpen: boolean;
+  /** Everything is to leave it, and nothing to enter: before it is suspended or shut down. */
+  readonly isReleasing?: boolean;
+  /** It could not be observed yet: a device that belongs there may be there, and so is attached nowhere else. */
+  readonly isUnknown?: boolean;
 }
 
 /** What is the case. Backends whose source cannot be read are missing from `backends`: their devices are left alone. */
@@ -32,19 +36,20 @@ export interface Desired {
 /** What the attacher remembers of a device between passes. */
 export interface DeviceMemory {
   readonly state: AttacherState;
-  /** The step that is being executed: its device and its port are taken until it ends. */
+  /** The step under way: its device and its port are taken until it has ended and its result has been observed. */
   readonly inFlight?: Step;
-  /** Failures in a row of this generation, and when the next try is due (monotonic ms). */
+  /** Failures in a row, and when the next try is due (monotonic ms). */
   readonly failures: number;
   readonly retryAt?: number;
   readonly lastError?: string;
-  /** The generation that the failures are about. */
+  /** The plug and the VM that the failures are about: they say nothing of another. */
   readonly generation: string;
+  readonly vm?: VmUuid;
 }
 export const ATTACHER_STATES = ['queued', 'settling', 'attaching', 'attached', 'detaching', 'failed'] as const;
 export type AttacherState = (typeof ATTACHER_STATES)[number];
 
-/** By device key. */
+/** By step key, see plan.ts: the device's for what moves it. */
 export type Memory = ReadonlyMap<string, DeviceMemory>;
 
 export interface PlanInput {
@@ -82,11 +87,12 @@ export type Outcome =
   | { readonly is: 'attaching'; readonly vm: VmUuid }
   /** It belongs to a VM that cannot have it now. */
   | { readonly is: 'waiting'; readonly vm: VmUuid; readonly for: WaitReason; readonly detail: string }
-  /** A step to take it out of this VM is planned or under way; it may go on to another afterwards. */
+  /** A step to take it out of this VM is planned, under way or to be tried again; it may go on to another afterwards. */
   | { readonly is: 'detaching'; readonly vm: VmUuid }
   /** It stays with its backend. */
   | { readonly is: 'left' };
-export type WaitReason = 'vm' | 'port' | 'controller' | 'retry' | 'device' | 'release';
+/** For the VM to run and be open, a free port, a controller that fits, the next try, or another VM to give it back. */
+export type WaitReason = 'vm' | 'port' | 'controller' | 'retry' | 'release';
 
 /** An assignment that matches but does not decide, and why not. */
 export interface Loser {
