@@ -5,6 +5,7 @@
 import type { Domain, Driver } from '../hypervisor/driver.ts';
 import type { Clock } from '../lib/clock.ts';
 import { Fault, isFault, messageOf } from '../lib/fault.ts';
+import type { Log } from '../lib/log.ts';
 import type { VmUuid } from '../model/ids.ts';
 import type { PowerState } from '../model/vm.ts';
 import { judgeAdoption } from './adoption.ts';
@@ -35,7 +36,7 @@ export interface MonitorOptions {
   readonly name: string;
   readonly driver: Driver;
   readonly clock: Clock;
-  readonly log: { error(details: object, message: string): void };
+  readonly log: Log;
   /** Reads the VM's config as it is now. */
   readonly loadConfig: () => Promise<LoadedConfig>;
   /** The inventory's memory of this VM. */
@@ -243,7 +244,7 @@ export class Monitor {
       this.#isLookDue = false; // It may have been given up before it began.
       if (isFault(error, 'aborted', 'daemon.stopping')) return;
       if (isFault(error)) this.#vm.warn(error.message);
-      else this.#options.log.error({ err: error, vm: this.name }, 'the care for a VM failed');
+      else this.#options.log.error('the care for a VM failed', { vm: this.name, error });
     });
   }
 
