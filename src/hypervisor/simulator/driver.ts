@@ -1,0 +1,236 @@
+/**
+ * The simulator's driver: a client of a simulated world, which it reaches through a port and which outlives it. Its save
+ * files and console logs are real files. What its methods mean is told in ../driver.ts and done in world.ts.
+ */
+import { access, appendFile, open } from 'node:fs/promises';
+import { join } from 'node:path';
+import { makePrivateFolder, replaceFile } from '../../lib/atomic-file.ts';
+import { type Clock, systemClock } from '../../lib/clock.ts';
+import { Fault, isFault, messageOf } from '../../lib/fault.ts';
+import type { VmUuid } from '../../model/ids.ts';
+import type { Attachment, UsbDevice, UsbSlot } from '../../model/usb.ts';
+import type { VmConfig } from '../../model/vm.ts';
+import type {
+  ConsolePaths,
+  DeviceSource,
+  Domain,
+  Driver,
+  DriverHint,
+  Finding,
+  SaveOptions,
+  StartOptions,
+  Waiting,
+} from '../driver.ts';
+import { formatSaveFile, parseSaveFile, SAVE_FILE_MAX_BYTES } from './save-file.ts';
+import type { GuestMemory, ParamsOf, ResultOf, WorldMethod, WorldPort } from './world-port.ts';
+
+export interface SimulatorOptions {
+  /** The way into the world: `world.open()` or a `WorldClient`. The driver closes it. */
+  readonly port: WorldPort;
+  /** Where console logs are written, a folder for each VM; made when it is needed. */
+  readonly folder: string;
+  /** The clock of deadlines. */
+  readonly clock?: Clock | undefined;
+  /** Deadline of each method. Default 30 s. */
+  readonly timeoutMs?: number | undefined;
+}
+
+export class SimulatorDriver implements Driver {
+  readonly name = 'simulator';
+  readonly #port: WorldPort;
+  readonly #folder: string;
+  readonly #clock: Clock;
+  readonly #timeoutMs: number;
+
+  constructor(options: SimulatorOptions) {
+    this.#port = options.port;
+    this.#folder = options.folder;
+    this.#clock = options.clock ?? systemClock;
+    this.#timeoutMs = options.timeoutMs ?? 30_000;
+  }
+
+  async diagnose(): Promise<Finding[]> {
+    const subject = 'simulator';
+    try {
+      const { length } = await this.list();
+      return [{ level: 'ok', subject, says: `the simulated world answers and has ${length} domains` }];
+    } catch (error) {
+      const advice = 'start it with `node dist/sim-world.cjs --socket PATH`, or take the simulator out of the settings';
+      return [{ level: 'error', subject, says: messageOf(error), advice }];
+    }
+  }
+
+  async list(waiting: Waiting = {}): Promise<Domain[]> {
+    return [...(await this.#call('list', {}, waiting.signal))];
+  }
+
+  async find(uuid: VmUuid, waiting: Waiting = {}): Promise<Domain | undefined> {
+    return (await this.#call('find', { uuid }, waiting.signal)) ?? undefined;
+  }
+
+  start(config: VmConfig, options: StartOptions): Promise<Domain> {
+    return this.#within(`The start of VM ${config.name}`, options.signal, async (signal) => {
+      await checkFiles(config);
+      const { isPaused, restoreFrom } = options;
+      const memory = restoreFrom === undefined ? undefined : await readSaveFile(restoreFrom, config.uuid);
+      signal.throwIfAborted();
+      const params = { config, isPaused, ...(memory === undefined ? {} : { memory }) };
+      const domain = await this.#port.call('start', params, signal);
+      if (signal.aborted) {
+        // It was too late to stop it.
+        await this.#port.call('destroy', { uuid: config.uuid });
+        throw signal.reason;
+      }
+      await this.#writeLog(config.uuid, memory === undefined ? 'booted' : 'restored');
+      return domain;
+    });
+  }
+
+  async pause(uuid: VmUuid, waiting: Waiting = {}): Promise<void> {
+    await this.#call('pause', { uuid }, waiting.signal);
+  }
+
+  async unpause(uuid: VmUuid, waiting: Waiting = {}): Promise<void> {
+    await this.#call('unpause', { uuid }, waiting.signal);
+  }
+
+  async requestShutdown(uuid: VmUuid, waiting: Waiting = {}): Promise<void> {
+    await this.#call('requestShutdown', { uuid }, waiting.signal);
+  }
+
+  async reset(uuid: VmUuid, waiting: Waiting = {}): Promise<void> {
+    await this.#call('reset', { uuid }, waiting.signal);
+  }
+
+  async destroy(uuid: VmUuid, waiting: Waiting = {}): Promise<void> {
+    await this.#call('destroy', { uuid }, waiting.signal);
+  }
+
+  save(uuid: VmUuid, path: string, options: SaveOptions): Promise<void> {
+    return this.#within(`The save to ${path}`, options.signal, async (signal) => {
+      let hasBegun = false;
+      try {
+        await replaceFile(path, async (file) => {
+          signal.throwIfAborted();
+          hasBegun = true;
+          const memory = await this.#port.call('beginSave', { uuid, file: path }, signal);
+          const content = formatSaveFile(memory);
+          await file.writeFile(content);
+          options.onProgress?.(content.length, content.length);
+          signal.throwIfAborted(); // After this the file is put in place, and the save succeeds.
+        });
+      } catch (error) {
+        if (hasBegun) await this.#port.call('endSave', { uuid, afterwards: 'as before' }).catch(() => undefined);
+        throw isFault(error, 'file.unwritable') ? saveFailed(uuid, path, error) : error;
+      }
+      await this.#port.call('endSave', { uuid, afterwards: options.afterwards });
+    });
+  }
+
+  attachDevice(uuid: VmUuid, slot: UsbSlot, device: UsbDevice, waiting: Waiting = {}): Promise<Attachment> {
+    return this.#call('attachDevice', { uuid, slot, device }, waiting.signal);
+  }
+
+  async detachDevice(uuid: VmUuid, attachment: Attachment, waiting: Waiting = {}): Promise<void> {
+    await this.#call('detachDevice', { uuid, attachment }, waiting.signal);
+  }
+
+  /** The log is written; nothing listens on the socket, for a simulated guest has nothing to say. */
+  consoleOf(uuid: VmUuid): ConsolePaths {
+    return { socket: join(this.#folder, uuid, 'console.sock'), log: join(this.#folder, uuid, 'console.log') };
+  }
+
+  onHint(listener: (hint: DriverHint) => void): () => void {
+    return this.#port.onHint((hint) => {
+      if (hint.about !== 'devices') listener(hint);
+    });
+  }
+
+  /** Gives the devices of one of the world's backends: `dom0`, or a VM that lends its own. */
+  sourceOf(backend: string): DeviceSource {
+    return {
+      backend,
+      list: () => this.#call('devices', { backend }, undefined),
+      watch: (onHint) =>
+        this.#port.onHint((hint) => {
+          if (hint.about === 'everything' || (hint.about === 'devices' && hint.backend === backend)) onHint();
+        }),
+    };
+  }
+
+  close(): Promise<void> {
+    return this.#port.close();
+  }
+
+  #call<M extends WorldMethod>(method: M, params: ParamsOf<M>, signal?: AbortSignal): Promise<ResultOf<M>> {
+    const what = `The simulator's answer to "${method}"`;
+    return this.#within(what, signal, (inner) => this.#port.call(method, params, inner));
+  }
+
+  /**
+   * Runs `work` with a signal that comes with the caller's or at the deadline, and waits for it to end: unlike
+   * `withDeadline` it never leaves while something is half done, which the port's promise to settle makes safe.
+   */
+  async #within<T>(
+    what: string,
+    outer: AbortSignal | undefined,
+    work: (signal: AbortSignal) => Promise<T>,
+  ): Promise<T> {
+    const inner = new AbortController();
+    const onAbort = () => inner.abort(new Fault('aborted', { what }, { cause: outer?.reason }));
+    const seconds = this.#timeoutMs / 1000;
+    const cancel = this.#clock.after(this.#timeoutMs, () => inner.abort(new Fault('timeout', { what, seconds })));
+    if (outer?.aborted) onAbort();
+    outer?.addEventListener('abort', onAbort, { once: true });
+    try {
+      return await work(inner.signal);
+    } finally {
+      cancel();
+      outer?.removeEventListener('abort', onAbort);
+    }
+  }
+
+  async #writeLog(uuid: VmUuid, what: string): Promise<void> {
+    const { log } = this.consoleOf(uuid);
+    const line = `${new Date(this.#clock.now()).toISOString()} the simulated guest has ${what}\n`;
+    // A log that cannot be written is no reason to fail the start.
+    await makePrivateFolder(join(this.#folder, uuid))
+      .then(() => appendFile(log, line, { mode: 0o600 }))
+      .catch(() => undefined);
+  }
+}
+
+/** Checks that what a hypervisor would open is there. */
+async function checkFiles(config: VmConfig): Promise<void> {
+  for (const path of [config.kernel, config.initrd, ...config.disks.map((disk) => disk.path)]) {
+    if (path === undefined) continue;
+    await access(path).catch((error: unknown) => {
+      throw new Fault('vm.start_failed', { vm: config.name, what: messageOf(error) }, { cause: error });
+    });
+  }
+}
+
+async function readSaveFile(path: string, uuid: VmUuid): Promise<GuestMemory> {
+  const buffer = Buffer.alloc(SAVE_FILE_MAX_BYTES);
+  try {
+    const file = await open(path, 'r');
+    try {
+      const { bytesRead } = await file.read(buffer, 0, buffer.length, 0);
+      return parseSaveFile(buffer.toString('utf8', 0, bytesRead), path, uuid);
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    throw isFault(error)
+      ? error
+      : new Fault('vm.save_invalid', { file: path, what: messageOf(error) }, { cause: error });
+  }
+}
+
+function saveFailed(uuid: VmUuid, path: string, error: Fault): Fault {
+  return new Fault(
+    'vm.save_failed',
+    { vm: uuid, file: path, what: error.details['what'] ?? error.message },
+    { cause: error },
+  );
+}

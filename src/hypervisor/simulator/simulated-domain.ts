@@ -1,0 +1,126 @@
+/** A domain of the simulated world: run state, death, controllers and what is attached. Checks nothing of the world. */
+import type { Clock } from '../../lib/clock.ts';
+import type { VmUuid } from '../../model/ids.ts';
+import { type Attachment, deviceKey, formatSlot, type UsbSlot, type UsbSpeed } from '../../model/usb.ts';
+import type { VmConfig } from '../../model/vm.ts';
+import type { Controller, Death, DeathReason, Domain } from '../driver.ts';
+import { SimulatedGuest } from './simulated-guest.ts';
+import type { GuestMemory } from './world-port.ts';
+
+/** Speeds by controller version: an emulated EHCI has companions for the slow ones (xl.cfg(5), `usbctrl`). */
+const SPEEDS: Readonly<Record<Controller['version'], readonly UsbSpeed[]>> = {
+  1: ['low', 'full'],
+  2: ['low', 'full', 'high'],
+  3: ['low', 'full', 'high', 'super'],
+};
+
+export class SimulatedDomain {
+  readonly uuid: VmUuid;
+  readonly guest: SimulatedGuest;
+  /** Set when the guest stood still as it was asked to shut down: it hears of it when it runs again. */
+  isShutdownAsked = false;
+  readonly #name: string;
+  readonly #handle: number;
+  readonly #controllers: readonly Controller[];
+  readonly #attachments = new Map<string, Attachment>();
+  #run: Domain['run'] = 'paused';
+  #runAfterSave: 'running' | 'paused' = 'paused';
+  #death: Death | undefined;
+  #view: Domain | undefined;
+
+  constructor(config: VmConfig, handle: number, clock: Clock, bootMs: number, memory?: GuestMemory) {
+    this.uuid = config.uuid;
+    this.guest = new SimulatedGuest(config.uuid, clock, bootMs, memory);
+    this.#name = config.name;
+    this.#handle = handle;
+    this.#controllers = config.usbControllers.map(({ version, ports }, index) => {
+      return { index, version, ports, speeds: SPEEDS[version] };
+    });
+  }
+
+  get name(): string {
+    return this.#name;
+  }
+
+  get run(): Domain['run'] {
+    return this.#run;
+  }
+
+  get attachments(): Iterable<Attachment> {
+    return this.#attachments.values();
+  }
+
+  get attachmentCount(): number {
+    return this.#attachments.size;
+  }
+
+  /** Gives the domain as a driver reports it: the same value until something changes. */
+  view(): Domain {
+    this.#view ??= {
+      uuid: this.uuid,
+      name: this.#name,
+      handle: this.#handle,
+      run: this.#run,
+      ...(this.#death === undefined ? {} : { death: this.#death }),
+      controllers: this.#controllers,
+      attachments: [...this.#attachments.values()].sort((a, b) => a.controller - b.controller || a.port - b.port),
+    };
+    return this.#view;
+  }
+
+  /** Lets it run or pauses it; while it is saved this is what it does afterwards. */
+  setRun(run: 'running' | 'paused'): void {
+    if (this.#run === 'saving') this.#runAfterSave = run;
+    else this.#setRun(run);
+  }
+
+  beginSave(): void {
+    this.#runAfterSave = this.#run === 'running' ? 'running' : 'paused';
+    this.#setRun('saving');
+  }
+
+  /** Goes on as it was before the save. */
+  resumeFromSave(): void {
+    this.#setRun(this.#runAfterSave);
+  }
+
+  die(reason: DeathReason, detail: string): void {
+    this.#death = { reason, detail };
+    this.#setRun('dead');
+  }
+
+  controllerAt(slot: UsbSlot): Controller | undefined {
+    const controller = this.#controllers[slot.controller];
+    const isThere = controller !== undefined && slot.port >= 1 && slot.port <= controller.ports;
+    return isThere ? controller : undefined;
+  }
+
+  at(slot: UsbSlot): Attachment | undefined {
+    return this.#attachments.get(formatSlot(slot));
+  }
+
+  attach(attachment: Attachment): void {
+    this.#attachments.set(formatSlot(attachment), attachment);
+    this.#view = undefined;
+  }
+
+  /** Takes the attachment away if it is this one; tells whether it was. */
+  detach(attachment: Attachment): boolean {
+    const present = this.at(attachment);
+    const isSame =
+      present !== undefined &&
+      deviceKey(present) === deviceKey(attachment) &&
+      present.generation === attachment.generation;
+    if (isSame) {
+      this.#attachments.delete(formatSlot(attachment));
+      this.#view = undefined;
+    }
+    return isSame;
+  }
+
+  #setRun(run: Domain['run']): void {
+    this.#run = run;
+    this.guest.setRunning(run === 'running');
+    this.#view = undefined;
+  }
+}

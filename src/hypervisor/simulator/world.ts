@@ -1,0 +1,282 @@
+/**
+ * The simulated world: a host with devices, domains with guests, a clock, and troubles on demand. What a hypervisor is to
+ * a real driver; it outlives its clients. Its methods are the reference semantics of driver.ts, all of them immediate:
+ * who calls, waits, fails and is cut off is in world-session.ts.
+ */
+import { type Clock, systemClock } from '../../lib/clock.ts';
+import { Fault } from '../../lib/fault.ts';
+import { VIRTUAL_BACKEND, type VmUuid } from '../../model/ids.ts';
+import { type Attachment, deviceKey, formatSlot, type UsbDevice, type UsbSlot } from '../../model/usb.ts';
+import type { DeathReason, Domain } from '../driver.ts';
+import { Disturbances } from './disturbances.ts';
+import { HostDevices } from './host-devices.ts';
+import { SimulatedDomain } from './simulated-domain.ts';
+import type {
+  GuestAction,
+  GuestMemory,
+  GuestState,
+  JournalEntry,
+  ParamsOf,
+  PlugOptions,
+  WorldHint,
+  WorldMethod,
+  WorldPort,
+} from './world-port.ts';
+import { WorldSession } from './world-session.ts';
+
+export interface WorldOptions {
+  readonly clock?: Clock | undefined;
+  /** How long each call takes, by method; the others take no time at all. */
+  readonly latencyMs?: Partial<Record<WorldMethod, number>> | undefined;
+  /** How long a guest boots before it listens. Default 0. */
+  readonly bootMs?: number | undefined;
+  /** How long a guest takes from hearing the power button to its halt. Default 0. */
+  readonly shutdownMs?: number | undefined;
+}
+
+const JOURNAL_ROWS = 10_000;
+
+/**
+ * INVARIANTS: a device is attached to one domain at most (`#owners` says to which); a domain that is gone owns nothing;
+ * a dead domain keeps what it has until it is detached or destroyed, as a process that still stands does.
+ */
+export class World {
+  readonly clock: Clock;
+  readonly latencyMs: Partial<Record<WorldMethod, number>>;
+  readonly disturbances = new Disturbances();
+  readonly #bootMs: number;
+  readonly #shutdownMs: number;
+  readonly #devices = new HostDevices();
+  readonly #domains = new Map<VmUuid, SimulatedDomain>();
+  readonly #owners = new Map<string, VmUuid>();
+  readonly #sessions = new Set<WorldSession>();
+  readonly #journal: JournalEntry[] = [];
+  #lastHandle = 0;
+
+  constructor(options: WorldOptions = {}) {
+    const { clock = systemClock, latencyMs = {}, bootMs = 0, shutdownMs = 0 } = options;
+    this.clock = clock;
+    this.latencyMs = { ...latencyMs };
+    this.#bootMs = bootMs;
+    this.#shutdownMs = shutdownMs;
+  }
+
+  /** Opens a port for a client in this process. */
+  open(): WorldPort {
+    const session = new WorldSession(this, () => this.#sessions.delete(session));
+    this.#sessions.add(session);
+    return session;
+  }
+
+  /** Cuts all clients off at once, as `kill -9` of a daemon does: what they asked for and is not done yet never will be. */
+  async dropClients(): Promise<void> {
+    for (const session of [...this.#sessions]) await session.close();
+  }
+
+  list(): Domain[] {
+    return [...this.#domains.values()].map((domain) => domain.view());
+  }
+
+  find(uuid: VmUuid): Domain | null {
+    return this.#domains.get(uuid)?.view() ?? null;
+  }
+
+  start({ config, isPaused, memory }: ParamsOf<'start'>): Domain {
+    const { uuid, name } = config;
+    if (this.#domains.has(uuid)) throw new Fault('vm.exists', { key: 'uuid', value: uuid });
+    if (memory !== undefined && memory.uuid !== uuid) {
+      throw new Fault('vm.start_failed', { vm: name, what: 'the memory is that of another VM' });
+    }
+    const domain = new SimulatedDomain(config, ++this.#lastHandle, this.clock, this.#bootMs, memory);
+    domain.setRun(isPaused ? 'paused' : 'running');
+    this.#domains.set(uuid, domain);
+    this.hint({ about: 'power', uuid });
+    return domain.view();
+  }
+
+  pause(uuid: VmUuid): void {
+    this.#living(uuid).setRun('paused');
+    this.hint({ about: 'power', uuid });
+  }
+
+  unpause(uuid: VmUuid): void {
+    const domain = this.#living(uuid);
+    domain.setRun('running');
+    this.hint({ about: 'power', uuid });
+    this.#pressPowerButton(domain);
+  }
+
+  /** A guest that still boots, or hangs, never hears of it; one that stands still does when it runs again. */
+  requestShutdown(uuid: VmUuid): void {
+    const domain = this.#living(uuid);
+    domain.isShutdownAsked = domain.run !== 'running' || domain.guest.isReady;
+    this.#pressPowerButton(domain);
+  }
+
+  reset(uuid: VmUuid): void {
+    const domain = this.#living(uuid);
+    domain.isShutdownAsked = false;
+    domain.guest.reboot();
+  }
+
+  destroy(uuid: VmUuid): void {
+    const domain = this.#domains.get(uuid);
+    if (domain === undefined) return;
+    this.#domains.delete(uuid);
+    for (const attachment of domain.attachments) this.#owners.delete(deviceKey(attachment));
+    this.hint({ about: 'power', uuid });
+  }
+
+  beginSave(uuid: VmUuid, file: string): GuestMemory {
+    const domain = this.#living(uuid);
+    const refuse = (what: string) => new Fault('vm.save_failed', { vm: domain.name, file, what });
+    if (domain.run === 'saving') throw refuse('another save is going on');
+    if (domain.attachmentCount > 0)
+      throw refuse('a device is attached, and the state could not be restored without it');
+    domain.beginSave();
+    this.hint({ about: 'power', uuid });
+    return domain.guest.memory();
+  }
+
+  /** Ends a save; one that is over, or whose domain died meanwhile, is fine. */
+  endSave(uuid: VmUuid, afterwards: ParamsOf<'endSave'>['afterwards']): void {
+    const domain = this.#domains.get(uuid);
+    if (domain?.run !== 'saving') return;
+    if (afterwards === 'stopped') this.#die(domain, 'suspend', 'the guest was saved');
+    else {
+      domain.resumeFromSave();
+      this.hint({ about: 'power', uuid });
+      this.#pressPowerButton(domain);
+    }
+  }
+
+  attachDevice(uuid: VmUuid, slot: UsbSlot, device: UsbDevice): Attachment {
+    const domain = this.#living(uuid);
+    const key = deviceKey(device);
+    const refuse = (what: string) => new Fault('usb.attach_failed', { device: key, vm: domain.name, what });
+    const controller = domain.controllerAt(slot);
+    if (controller === undefined) throw new Fault('usb.port_not_found', { vm: domain.name, port: formatSlot(slot) });
+    const owner = this.#owners.get(key);
+    if (owner !== undefined) {
+      throw new Fault('usb.attached', { device: key, vm: this.#domains.get(owner)?.name ?? owner });
+    }
+    const other = domain.at(slot);
+    if (other !== undefined) {
+      throw new Fault('usb.port_busy', { port: formatSlot(slot), vm: domain.name, other: deviceKey(other) });
+    }
+    if (domain.run === 'saving') throw refuse('the guest is being saved');
+    if (!this.#isPlugged(device)) throw new Fault('usb.device_gone', { device: key });
+    // An emulated device speaks at whatever speed its controller has.
+    if (device.software === undefined && !controller.speeds.includes(device.speed)) {
+      throw refuse(
+        `it needs ${device.speed} speed and controller ${slot.controller} has ${controller.speeds.join(', ')}`,
+      );
+    }
+    const { backend, busid, deviceId, generation } = device;
+    const attachment = { vm: uuid, controller: slot.controller, port: slot.port, backend, busid, deviceId, generation };
+    domain.attach(attachment);
+    this.#owners.set(key, uuid);
+    this.hint({ about: 'usb', uuid });
+    return attachment;
+  }
+
+  detachDevice(uuid: VmUuid, attachment: Attachment): void {
+    const domain = this.#domains.get(uuid);
+    if (domain === undefined) return;
+    if (domain.run === 'saving' && domain.at(attachment) !== undefined) {
+      const details = { device: deviceKey(attachment), vm: domain.name, what: 'the guest is being saved' };
+      throw new Fault('usb.detach_failed', details);
+    }
+    if (!domain.detach(attachment)) return;
+    this.#owners.delete(deviceKey(attachment));
+    this.hint({ about: 'usb', uuid });
+  }
+
+  devices(backend: string): readonly UsbDevice[] {
+    return this.#devices.list(backend);
+  }
+
+  plug(options: PlugOptions): UsbDevice {
+    const device = this.#devices.plug(options);
+    this.hint({ about: 'devices', backend: device.backend });
+    return device;
+  }
+
+  /** Pulls a device. Where it is attached, the attachment stays until it is detached: the guest only sees it leave. */
+  unplug(place: { readonly backend: string; readonly busid: string }): void {
+    const device = this.#devices.unplug(place);
+    this.hint({ about: 'devices', backend: device.backend });
+    const uuid = this.#owners.get(deviceKey(device));
+    if (uuid !== undefined) this.hint({ about: 'usb', uuid });
+  }
+
+  removeBackend(backend: string): void {
+    this.#devices.removeBackend(backend);
+    this.hint({ about: 'devices', backend });
+  }
+
+  /** Has a guest do something, or does something to it, and tells what it would say then; `null` when it is gone. */
+  guest(uuid: VmUuid, action: GuestAction): GuestState | null {
+    const domain = this.#living(uuid);
+    const isAwake = domain.run === 'running' && !domain.guest.isFrozen;
+    if (action === 'kill') this.destroy(uuid);
+    else if (action === 'freeze' || action === 'thaw') domain.guest.setFrozen(action === 'freeze');
+    else if (isAwake && action === 'powerOff') this.#die(domain, 'halt', 'the guest powered off');
+    else if (isAwake && action === 'reboot') this.#die(domain, 'reboot', 'the guest asked for a reboot');
+    else if (isAwake && action === 'panic') this.#die(domain, 'crash', 'the guest panicked');
+    if (!this.#domains.has(uuid)) return null;
+    const { isReady, bootId, ticks } = domain.guest;
+    const seen = isReady ? [...domain.attachments].filter((attachment) => this.#isPlugged(attachment)) : [];
+    return { isReady, bootId, ticks, usb: seen.map(({ deviceId }) => guestName(deviceId)) };
+  }
+
+  /** Notes a call for `journal`; the oldest rows are dropped. */
+  note(entry: Omit<JournalEntry, 'at'>): void {
+    if (this.#journal.length >= JOURNAL_ROWS) this.#journal.splice(0, JOURNAL_ROWS / 10);
+    this.#journal.push({ at: this.clock.now(), ...entry });
+  }
+
+  /** Gives the calls that change something, oldest first. */
+  journal(): readonly JournalEntry[] {
+    return [...this.#journal];
+  }
+
+  hint(hint: WorldHint): void {
+    this.disturbances.deliverHint(this.clock, () => {
+      for (const session of this.#sessions) session.deliver(hint);
+    });
+  }
+
+  #pressPowerButton(domain: SimulatedDomain): void {
+    if (!domain.isShutdownAsked || domain.run !== 'running') return;
+    domain.isShutdownAsked = false;
+    const halt = () => {
+      const isStill = this.#domains.get(domain.uuid) === domain && domain.run === 'running';
+      if (isStill && !domain.guest.isFrozen) this.#die(domain, 'halt', 'the guest shut down');
+    };
+    if (this.#shutdownMs > 0) this.clock.after(this.#shutdownMs, halt);
+    else halt();
+  }
+
+  #die(domain: SimulatedDomain, reason: DeathReason, detail: string): void {
+    domain.die(reason, detail);
+    this.hint({ about: 'power', uuid: domain.uuid });
+  }
+
+  #living(uuid: VmUuid): SimulatedDomain {
+    const domain = this.#domains.get(uuid);
+    if (domain === undefined || domain.run === 'dead') throw new Fault('vm.no_domain', { vm: domain?.name ?? uuid });
+    return domain;
+  }
+
+  /** Software devices are always there: their source is elsewhere, the world only records them. */
+  #isPlugged(device: { readonly backend: string; readonly busid: string; readonly generation: string }): boolean {
+    return device.backend === VIRTUAL_BACKEND || this.#devices.has(device);
+  }
+}
+
+/** `vid:pid:serial` of a device id, as a guest's kernel would print it. */
+function guestName(deviceId: string): string {
+  const [vendorId, productId, serial = ''] = deviceId.split(':');
+  return `${vendorId}:${productId}:${decodeURIComponent(serial)}`;
+}
