@@ -81,12 +81,16 @@ export class Machine {
 
   /** Waits for an event that comes after this call, of the device if one is named, and gives its data. */
   event(name: string, device?: string): Promise<Record<string, unknown>> {
-    return withDeadline({ what: `The event ${name}`, timeoutMs: QMP_TIMEOUT_MS }, async (signal) => {
-      for (;;) {
-        const [data] = (await once(this.#messages, `event ${name}`, { signal })) as [Record<string, unknown>];
-        if (device === undefined || data['device'] === device) return data;
-      }
+    const seen = new Promise<Record<string, unknown>>((resolve) => {
+      // A listener that stays, for QEMU sends several of a name at once: one for each part of a device.
+      const listen = (data: Record<string, unknown>) => {
+        if (device !== undefined && data['device'] !== device) return;
+        this.#messages.off(`event ${name}`, listen);
+        resolve(data);
+      };
+      this.#messages.on(`event ${name}`, listen);
     });
+    return withDeadline({ what: `The event ${name}`, timeoutMs: QMP_TIMEOUT_MS }, () => seen);
   }
 
   plug(driver: string, id: string, port: number, more: object = {}): Promise<unknown> {
