@@ -1,0 +1,129 @@
+/** A VM's config file, xenvm's `key = value`: text to settings with all errors at once, settings to config, and back. */
+import { basename, extname } from 'node:path';
+import { nearest, printable } from '../lib/text.ts';
+import { newUuid, parseVmName, type VmUuid } from '../model/ids.ts';
+import type { DriverName, VmConfig } from '../model/vm.ts';
+import { type Diagnostic, Diagnostics } from './diagnostics.ts';
+import { type KeyLine, readKeyLines } from './key-lines.ts';
+import { DEFAULT_CONTROLLER } from './usbctrl.ts';
+import { folderOf } from './values.ts';
+import {
+  DEFAULT_DEATH_ACTIONS,
+  DEFAULT_MEMORY_MIB,
+  KEYS_NOT_HONOURED,
+  VM_KEYS,
+  type VmDraft,
+  type VmKey,
+  type VmSettings,
+} from './vm-keys.ts';
+
+export interface ParsedVmFile {
+  /** Absent when there are errors. */
+  readonly settings?: VmSettings;
+  readonly errors: readonly Diagnostic[];
+  readonly warnings: readonly Diagnostic[];
+}
+
+const BY_NAME: ReadonlyMap<string, VmKey> = new Map(
+  VM_KEYS.flatMap((row) => [row.key, ...row.aliases].map((name) => [name, row] as const)),
+);
+
+/**
+ * Parses a VM's file. `fileName` is shown in findings; if it is absolute, relative paths in the text start from its
+ * folder. Unknown keys are warnings, or errors when `isStrict`.
+ */
+export function parseVmFile(
+  untrustedText: string,
+  fileName: string,
+  options: { readonly isStrict?: boolean } = {},
+): ParsedVmFile {
+  const diagnostics = new Diagnostics(fileName);
+  const folder = folderOf(fileName);
+  const draft: VmDraft = {};
+  const seen = new Map<VmKey, KeyLine>();
+  for (const entry of readKeyLines(untrustedText, diagnostics)) {
+    const row = BY_NAME.get(entry.key);
+    if (row === undefined) {
+      tellUnknown(entry, diagnostics, options.isStrict ?? false);
+      continue;
+    }
+    const before = seen.get(row);
+    seen.set(row, entry);
+    if (before !== undefined && !row.isList) {
+      diagnostics.warn(entry.line, entry.keyColumn, `"${entry.key}" counts here, not in line ${before.line}.`);
+    }
+    row.read(draft, entry.value, {
+      key: entry.key,
+      folder,
+      error: (message, offset = 0) => void diagnostics.error(entry.line, entry.valueColumn + offset, message),
+      warn: (message, offset = 0) => diagnostics.warn(entry.line, entry.valueColumn + offset, message),
+    });
+  }
+  tellUseless(draft, seen, diagnostics);
+  const { errors, warnings } = diagnostics;
+  return errors.length > 0 ? { errors, warnings } : { settings: withoutAbsent(draft), errors, warnings };
+}
+
+/** Fills in what the settings do not say; what must differ from VM to VM comes from the caller or is made up. */
+export function completeConfig(
+  settings: VmSettings,
+  fallback: {
+    readonly uuid?: VmUuid | undefined;
+    readonly name?: string | undefined;
+    readonly driver?: DriverName | undefined;
+  } = {},
+): VmConfig {
+  const uuid = settings.uuid ?? fallback.uuid ?? newUuid();
+  return {
+    name: fallback.name ?? `vm-${uuid.slice(0, 8)}`,
+    driver: fallback.driver ?? 'qemu',
+    memoryMiB: DEFAULT_MEMORY_MIB,
+    vcpus: 1,
+    disks: [],
+    startup: { do: 'started' },
+    ...DEFAULT_DEATH_ACTIONS,
+    usbControllers: [DEFAULT_CONTROLLER],
+    ...settings,
+    uuid,
+  };
+}
+
+/** Prints settings so that `parseVmFile` gives them again. */
+export function printVmFile(settings: VmSettings): string {
+  return VM_KEYS.flatMap((row) => row.print(settings).map((value) => `${row.key} = ${value}\n`)).join('');
+}
+
+/** Makes a VM's name of the name of its file, `undefined` when nothing of it can be one. */
+export function nameFromFile(path: string): string | undefined {
+  const stem = basename(path, extname(path)).replaceAll(/[^A-Za-z0-9._-]+/g, '-');
+  try {
+    return parseVmName(stem.replace(/^[^A-Za-z]+/, '').slice(0, 63));
+  } catch {
+    return undefined;
+  }
+}
+
+function tellUnknown({ key, line, keyColumn }: KeyLine, diagnostics: Diagnostics, isStrict: boolean): void {
+  if (KEYS_NOT_HONOURED.has(key)) {
+    diagnostics.warn(line, keyColumn, `"${key}" is known, but Usher does not honour it yet.`);
+    return;
+  }
+  const known = key.length > 40 ? undefined : nearest(key, [...BY_NAME.keys(), ...KEYS_NOT_HONOURED]);
+  const guess = known === undefined ? '' : ` Did you mean "${known}"?`;
+  const message = `There is no key "${printable(key, 40)}".${guess}`;
+  if (isStrict) diagnostics.error(line, keyColumn, message);
+  else diagnostics.warn(line, keyColumn, message);
+}
+
+/** Tells of lines that are right and do nothing. */
+function tellUseless(draft: VmDraft, seen: ReadonlyMap<VmKey, KeyLine>, diagnostics: Diagnostics): void {
+  if (draft.kernel !== undefined) return;
+  for (const [row, { key, line, keyColumn, value }] of seen) {
+    if ((row.key !== 'initrd' && row.key !== 'cmdline') || value === '') continue;
+    diagnostics.warn(line, keyColumn, `"${key}" does nothing without a "kernel".`);
+  }
+}
+
+function withoutAbsent(draft: VmDraft): VmSettings {
+  return Object.fromEntries(Object.entries(draft).filter(([, value]) => value !== undefined));
+}
