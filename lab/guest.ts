@@ -11,8 +11,9 @@ import { type Kernel, kernel } from './kernel.ts';
 import { copyModules } from './modules.ts';
 
 /*
- * What the guest says and obeys. Its lines begin with `USHER-GUEST `, fields are divided by one space, and strings of devices and files are
- * percent-encoded (`decodeURIComponent` undoes that when they are UTF-8). `at` and `uptime` are seconds since boot.
+ * What the guest says and obeys. Its lines begin with `USHER-GUEST `, fields are divided by one space, and strings of
+ * devices and files are percent-encoded outside [A-Za-z0-9._-] (`decodeURIComponent` undoes that when they are UTF-8).
+ * `at` (when the kernel reported it) and `uptime` are seconds since boot.
  *
  *     ready boot=<boot id> uptime=2.31 kernel=6.1.0-56-amd64
  *     usb+ 1-1 46f4:0001 serial=S1 product=QEMU%20USB%20HARDDRIVE devnum=2 speed=480 at=12.345678
