@@ -18,7 +18,6 @@ const DEBIAN = {
     kmod: 'resolves the kernel modules that a guest needs',
     cpio: 'packs initramfs images',
     'xz-utils': 'unpacks the kernel',
-    mmdebstrap: 'builds the guest that plays the host in the usb-host test',
     e2fsprogs: 'makes the file systems of guests and USB sticks without mounting',
   },
   bench: {

@@ -1,0 +1,145 @@
+/**
+ * A fresh host for a test of `usb-host`, the hand that plugs devices into it from outside, and eyes inside: its sysfs,
+ * and files that grow, such as the console log of a VM.
+ */
+import { Host } from '../../lab/host.ts';
+import type { RunOptions, RunResult } from '../../lab/host-control.ts';
+import type { SoftwareKind } from '../../src/model/usb.ts';
+
+export interface PlugOptions {
+  /** The device's serial number. Default: the kind's own. */
+  readonly serial?: string;
+  /** The content of a `storage` device: a file on this machine. */
+  readonly file?: string;
+}
+
+/** A device as the host's sysfs shows it; hubs of the controller are left out. */
+export interface HostUsbDevice {
+  readonly busid: string;
+  /** `46f4:0001` */
+  readonly vidPid: string;
+  readonly devnum: number;
+  readonly serial: string;
+}
+
+export interface LineOptions {
+  readonly timeoutMs: number;
+  /** The first line that counts, from 1. Default: 1. */
+  readonly fromLine?: number;
+}
+
+const SOFTWARE_DRIVERS: Readonly<Record<SoftwareKind, string>> = {
+  storage: 'usb-storage',
+  keyboard: 'usb-kbd',
+  mouse: 'usb-mouse',
+  tablet: 'usb-tablet',
+  serial: 'usb-serial',
+};
+const ARRIVAL_TIMEOUT_MS = 20_000;
+
+/** One host guest of one test file. */
+export class HostRig {
+  readonly #host: Host;
+  /** What is plugged, by port: whether it is a disk, which has a block node of its own. */
+  readonly #plugged = new Map<number, SoftwareKind>();
+
+  private constructor(host: Host) {
+    this.#host = host;
+  }
+
+  /** Restores a host with files and folders of this machine in its /cargo, by name. About two seconds. */
+  static async restore(cargo: Readonly<Record<string, string>> = {}): Promise<HostRig> {
+    return new HostRig(await Host.restore(cargo));
+  }
+
+  /** Plugs a device into a socket (1 to 8) and gives the busid at which the host will see it; it does not wait. */
+  async plug(kind: SoftwareKind, port: number, { serial, file }: PlugOptions = {}): Promise<string> {
+    const { qmp } = this.#host;
+    const id = `port${port}`;
+    const device = { driver: SOFTWARE_DRIVERS[kind], id, bus: 'xhci.0', port: String(port), serial };
+    if (kind === 'storage') {
+      if (file === undefined) throw new TypeError('a storage device needs a file');
+      await qmp.execute('blockdev-add', { driver: 'raw', 'node-name': id, file: { driver: 'file', filename: file } });
+      await qmp.execute('device_add', { ...device, drive: id });
+    } else if (kind === 'serial') {
+      await qmp.execute('chardev-add', { id, backend: { type: 'null', data: {} } });
+      await qmp.execute('device_add', { ...device, chardev: id });
+    } else await qmp.execute('device_add', device);
+    this.#plugged.set(port, kind);
+    // The controller has a USB 2 bus and a USB 3 bus with the same sockets; only QEMU's disks are USB 3 devices.
+    return kind === 'storage' ? `2-${port}` : `1-${port}`;
+  }
+
+  /** Pulls out what is in the socket, and waits until socket and file are free; not until the host has noticed. */
+  async unplug(port: number): Promise<void> {
+    const { qmp } = this.#host;
+    const id = `port${port}`;
+    await qmp.executeUntil('device_del', { id }, (event) => event.name === 'DEVICE_DELETED' && event.data.device === id);
+    const kind = this.#plugged.get(port);
+    this.#plugged.delete(port);
+    if (kind === 'storage') await qmp.execute('blockdev-del', { 'node-name': id });
+    if (kind === 'serial') await qmp.execute('chardev-remove', { id });
+  }
+
+  /** Lists the devices in the host's sysfs. */
+  async devices(): Promise<HostUsbDevice[]> {
+    const output = await this.check(`
+      cd /sys/bus/usb/devices
+      for busid in [0-9]*-*; do
+        case $busid in *:*) continue ;; esac
+        serial=
+        { read -r vid < $busid/idVendor && read -r pid < $busid/idProduct && read -r devnum < $busid/devnum; } || continue
+        [ -e $busid/serial ] && read -r serial < $busid/serial
+        echo "$busid $vid:$pid $devnum $serial"
+      done 2> /dev/null`);
+    return output
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => {
+        const [busid = '', vidPid = '', devnum, ...serial] = line.split(' ');
+        return { busid, vidPid, devnum: Number(devnum), serial: serial.join(' ') };
+      });
+  }
+
+  /** Waits until the host has configured the device at `busid`, or, with `isThere` false, until it has forgotten it. */
+  async waitForDevice(busid: string, isThere = true): Promise<void> {
+    const path = `/sys/bus/usb/devices/${busid}`;
+    const condition = isThere ? `[ -e ${path}:1.0 ]` : `[ ! -e ${path} ]`;
+    await this.check(`until ${condition}; do sleep 0.05; done`, { timeoutMs: ARRIVAL_TIMEOUT_MS });
+  }
+
+  /**
+   * Waits for a line like `pattern` (extended regular expression) in a file of the host that may not exist yet, and
+   * gives it. @throws Fault `exec.failed` when none comes in time.
+   */
+  async waitForLine(path: string, pattern: string, { timeoutMs, fromLine = 1 }: LineOptions): Promise<string> {
+    const line = await this.check(
+      `exec 3< <(exec tail -n +${fromLine} -F ${quote(path)} 2> /dev/null)
+      tail=$!
+      grep -a -m 1 -E -e ${quote(pattern)} <&3
+      kill $tail`,
+      { timeoutMs },
+    );
+    return line.trimEnd();
+  }
+
+  /** Runs a bash script in the host as root. */
+  run(script: string, options?: RunOptions): Promise<RunResult> {
+    return this.#host.run(script, options);
+  }
+
+  /** Runs a script that has to succeed and gives its output. */
+  check(script: string, options?: RunOptions): Promise<string> {
+    return this.#host.check(script, options);
+  }
+
+  /** Ends the host. */
+  stop(): Promise<void> {
+    return this.#host.stop();
+  }
+}
+
+/** Quotes a word for the host's shell. */
+export function quote(word: string): string {
+  return `'${word.replaceAll("'", "'\\''")}'`;
+}
