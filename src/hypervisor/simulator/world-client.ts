@@ -1,13 +1,13 @@
 /** A port into a simulated world in a process of its own, over its unix socket; connects when needed, and again. */
 import type { Socket } from 'node:net';
-import { Fault, messageOf } from '../../lib/fault.ts';
+import { Fault, isFault, messageOf } from '../../lib/fault.ts';
 import { LineSplitter } from '../../lib/lines.ts';
 import { connectUnix } from '../../lib/unix-server.ts';
 import { MAX_LINE_BYTES, type WorldMessage, type WorldRequest } from './world-messages.ts';
 import type { ParamsOf, ResultOf, WorldHint, WorldMethod, WorldPort } from './world-port.ts';
 
 const CONNECT_MS = 5_000;
-const RECONNECT_MS = 500;
+const RECONNECT_MS = 100;
 /** How long a call that is given up waits for its answer, which tells whether it was too late. */
 const GRACE_MS = 1_000;
 
@@ -82,7 +82,7 @@ export class WorldClient implements WorldPort {
     if (this.#isClosed) return Promise.reject(this.#missing('the way into it is closed'));
     this.#connection ??= this.#open().catch((error: unknown) => {
       this.#connection = undefined;
-      throw this.#missing(messageOf(error), error);
+      throw this.#missing(String((isFault(error) && error.details['what']) || messageOf(error)), error);
     });
     return this.#connection;
   }
@@ -114,15 +114,16 @@ export class WorldClient implements WorldPort {
     this.#connection = undefined;
     for (const call of [...this.#pending.values()]) call.reject(this.#missing('the connection was closed'));
     this.#deliver({ about: 'everything' });
-    this.#stayConnected();
+    this.#retryLater();
   }
 
   #stayConnected(): void {
-    if (this.#isClosed || this.#listeners.size === 0) return;
-    this.#connect().catch(() => {
-      clearTimeout(this.#retry);
-      if (!this.#isClosed) this.#retry = setTimeout(() => this.#stayConnected(), RECONNECT_MS);
-    });
+    if (!this.#isClosed && this.#listeners.size > 0) this.#connect().catch(() => this.#retryLater());
+  }
+
+  #retryLater(): void {
+    clearTimeout(this.#retry);
+    if (!this.#isClosed) this.#retry = setTimeout(() => this.#stayConnected(), RECONNECT_MS);
   }
 
   #deliver(hint: WorldHint): void {
@@ -130,7 +131,7 @@ export class WorldClient implements WorldPort {
   }
 
   #missing(what: string, cause?: unknown): Fault {
-    const sentence = `the simulated world at ${this.#path} does not answer, ${what}`;
+    const sentence = `the simulated world at ${this.#path} does not answer: ${what}`;
     return new Fault('hypervisor.missing', { what: sentence }, { cause });
   }
 }
