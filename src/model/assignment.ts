@@ -109,7 +109,7 @@ function parseIdFields(fields: readonly string[], refuse: (what: string) => Faul
   const [vendor = '', product = '*', serial = '*', interfaces = '*', ...rest] = fields;
   const hex = [vendor, product].map((field) => field.toLowerCase());
   const isId = hex.every((field) => field === '*' || HEX4.test(field)) && rest.length === 0;
-  if (!isId || !/^[A-Za-z0-9._%*-]{0,400}$/.test(serial) || !/^[0-9a-fA-F.*]{0,400}$/.test(interfaces)) {
+  if (!isId || !/^[A-Za-z0-9._%*-]{0,1200}$/.test(serial) || !/^[0-9a-fA-F.*]{0,400}$/.test(interfaces)) {
     throw refuse('a device id is vid:pid:serial:interfaces, such as 0951:1666:S1:080650; * stands for anything');
   }
   return [...hex, serial, interfaces.toLowerCase()].join(':');

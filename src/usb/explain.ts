@@ -1,0 +1,132 @@
+/** Says in sentences why a device is (not) where it is. Pure; what is said comes from the planner's verdict. */
+import { printable } from '../lib/text.ts';
+import { formatDevicePattern } from '../model/assignment.ts';
+import type { VmUuid } from '../model/ids.ts';
+import { deviceKey, formatSlot, type UsbDevice } from '../model/usb.ts';
+import { listChanges } from './changes.ts';
+import { plan } from './plan.ts';
+import type { Change, Loser, Outcome, PlanInput, Verdict } from './plan-types.ts';
+import { whyLeft } from './reasons.ts';
+
+export interface Explanation {
+  readonly verdict: Verdict;
+  /** The whole answer, sentence by sentence, harmless to show. */
+  readonly because: readonly string[];
+  readonly losers: readonly Loser[];
+  readonly twins: readonly string[];
+  readonly changes: readonly Change[];
+}
+
+/** Explains a device, by `backend:busid`; `undefined` when it is neither plugged nor attached. */
+export function explain(input: PlanInput, key: string): Explanation | undefined {
+  const [verdict] = plan(input, key).verdicts;
+  if (verdict === undefined) return undefined;
+  const device = input.observed.devices.find((other) => deviceKey(other) === key);
+  const nameOf = namesIn(input);
+  const because = [
+    sayWhere(verdict, device, nameOf),
+    ...sayDecider(verdict, nameOf),
+    ...sayTwins(verdict),
+    ...sayFailures(input, key),
+  ];
+  const changes = device === undefined || device.guard !== undefined ? [] : listChanges(input, device, verdict);
+  return { verdict, because, losers: verdict.losers, twins: verdict.twins, changes };
+}
+
+/** Says a verdict in one sentence, for lists. */
+export function summarize(verdict: Verdict, nameOf: (vm: VmUuid) => string): string {
+  const { decider, outcome } = verdict;
+  if (outcome.is === 'waiting') return printable(outcome.detail, 300);
+  if (verdict.isGone) return 'it was unplugged';
+  switch (decider.by) {
+    case 'assignment':
+      return `assignment ${decider.assignment.id}: ${formatDevicePattern(decider.assignment.pattern)}`;
+    case 'hold':
+      return decider.hold.kind === 'out' || decider.hold.vm === undefined
+        ? 'detached by hand'
+        : `attached to ${nameOf(decider.hold.vm)} by hand`;
+    default:
+      return whyLeft(decider);
+  }
+}
+
+/** Says an outcome, or what a change gives, in a few words: `attached to VM work`. */
+export function sayOutcome(
+  outcome: Pick<Outcome, 'is'> & { readonly vm?: VmUuid },
+  nameOf: (vm: VmUuid) => string,
+): string {
+  const name = outcome.vm === undefined ? '' : `VM ${nameOf(outcome.vm)}`;
+  switch (outcome.is) {
+    case 'attached':
+      return `attached to ${name}`;
+    case 'attaching':
+      return `being attached to ${name}`;
+    case 'waiting':
+      return `waiting for ${name}`;
+    case 'detaching':
+      return `being detached from ${name}`;
+    case 'left':
+      return 'left with its backend';
+  }
+}
+
+/** Makes the function that gives a VM's name, or its uuid when there is no such VM. */
+export function namesIn({ observed }: PlanInput): (vm: VmUuid) => string {
+  const names = new Map(observed.vms.map(({ uuid, name }) => [uuid, name]));
+  return (vm) => names.get(vm) ?? vm;
+}
+
+function sayWhere(verdict: Verdict, device: UsbDevice | undefined, nameOf: (vm: VmUuid) => string): string {
+  const { outcome, isGone } = verdict;
+  const where = sayOutcome(outcome, nameOf);
+  if (isGone) return `It was unplugged, and is still ${where}.`;
+  if (device === undefined) return `It is ${where}; its backend cannot be read, so it is left alone.`;
+  if (outcome.is === 'attached') return `It is ${where} at port ${formatSlot(outcome.slot)}.`;
+  if (outcome.is === 'waiting') return `It is ${where}: ${printable(outcome.detail, 300)}.`;
+  return `It is ${where}.`;
+}
+
+function sayDecider({ decider, isGone }: Verdict, nameOf: (vm: VmUuid) => string): string[] {
+  switch (decider.by) {
+    case 'guard':
+      return [`It is never given to a VM: ${printable(decider.reason)}.`];
+    case 'hold': {
+      const { kind, vm, createdAt } = decider.hold;
+      const done = kind === 'out' || vm === undefined ? 'detached it' : `attached it to VM ${nameOf(vm)}`;
+      return [`A person ${done} by hand on ${sayTime(createdAt)}: that holds until it is unplugged or released.`];
+    }
+    case 'assignment': {
+      const { assignment, match } = decider;
+      const pattern = formatDevicePattern(assignment.pattern);
+      return [
+        `Assignment ${assignment.id} (${pattern}) gives it to VM ${nameOf(assignment.vm)}: it matches by ${match.by}.`,
+        TRUST[match.by],
+      ];
+    }
+    case 'nothing':
+      return isGone ? [] : ['Nothing decides about it: no assignment that matches attaches by itself.'];
+  }
+}
+
+const TRUST = {
+  port: 'The port is what its backend says, whatever is plugged there: trusted.',
+  'device id': 'The device id is what the device says of itself, and another could say the same: claimed.',
+  'port and device id': 'The port is what its backend says: trusted. The device id is what the device says of itself.',
+} as const;
+
+function sayTwins({ twins }: Verdict): string[] {
+  if (twins.length === 0) return [];
+  return [`${twins.join(', ')} has the same device id: only ports tell them apart.`];
+}
+
+function sayFailures({ memory, now }: PlanInput, key: string): string[] {
+  const { failures = 0, lastError, retryAt } = memory.get(key) ?? {};
+  if (failures === 0 || lastError === undefined) return [];
+  const next =
+    retryAt === undefined || retryAt <= now ? '' : ` The next try comes in ${Math.ceil((retryAt - now) / 1000)} s.`;
+  return [`It failed ${failures === 1 ? 'once' : `${failures} times in a row`}: ${printable(lastError, 300)}${next}`];
+}
+
+function sayTime(at: number): string {
+  return new Date(at).toISOString().replace('T', ' ').slice(0, 19);
+}

@@ -1,0 +1,216 @@
+/**
+ * The USB devices of this host, read from sysfs (Linux `Documentation/ABI/testing/sysfs-bus-usb` and
+ * `stable/sysfs-bus-usb`). Read only; hot-plug hints come from hotplug.ts.
+ */
+import { readdirSync, readFileSync } from 'node:fs';
+import { readFile, realpath } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { DeviceSource } from '../hypervisor/driver.ts';
+import { bootId } from '../lib/boot-id.ts';
+import { type Clock, systemClock } from '../lib/clock.ts';
+import { withDeadline } from '../lib/deadline.ts';
+import { Fault, messageOf } from '../lib/fault.ts';
+import { HOST_BACKEND } from '../model/ids.ts';
+import { formatDeviceId, isBusid, type UsbDevice, type UsbSpeed } from '../model/usb.ts';
+import { type DescriptorFacts, isHub, readDescriptors } from './descriptors.ts';
+import { type Hotplug, watchHotplug } from './hotplug.ts';
+
+export interface SysfsOptions {
+  /** Default `/sys`. */
+  readonly sysRoot?: string | undefined;
+  /** Default `/dev`. */
+  readonly devRoot?: string | undefined;
+  readonly bootId?: string | undefined;
+  readonly clock?: Clock | undefined;
+  /** Default: by inotify, see hotplug.ts. */
+  readonly hotplug?: Hotplug | undefined;
+  /** How soon devices that are not ready yet are looked at again. Default 5 ms. */
+  readonly settlingMs?: number | undefined;
+}
+
+/** Longer than the kernel needs to configure a device; one that takes longer is shown as it is. */
+const SETTLING_LIMIT_MS = 2_000;
+/** Attributes that the kernel guards by the device's lock hang while a device is being reset. */
+const READ_TIMEOUT_MS = 2_000;
+/** Strings of descriptors end there (USB 2.0, 9.6.7: 255 bytes of UTF-16). */
+const MAX_STRING = 126;
+/** Controllers whose devices are another machine's, lent to this one. `dummy_hcd` is not among them: it is for tests. */
+const VIRTUAL_CONTROLLER = /\/(vhci_hcd|xen[-_]hcd|vusb)[./-]/;
+
+interface Known {
+  readonly generation: string;
+  /** When this plug was seen for the first time (monotonic ms). */
+  readonly since: number;
+  /** Set once it is ready; from then on only its presence is looked at. */
+  device?: UsbDevice | undefined;
+}
+
+/**
+ * INVARIANTS: a plug, once listed, stays listed unchanged until it is gone, whatever happens to its interfaces and
+ * strings: a guest that sets a configuration, or a reset, is no unplugging. One bad or slow device hides no other.
+ */
+export class SysfsSource implements DeviceSource {
+  readonly backend = HOST_BACKEND;
+  readonly #folder: string;
+  readonly #bootId: string;
+  readonly #clock: Clock;
+  readonly #hotplug: Hotplug;
+  readonly #settlingMs: number;
+  readonly #listeners = new Set<() => void>();
+  readonly #known = new Map<string, Known>();
+  #isFirstList = true;
+  #cancelRelook: (() => void) | undefined;
+
+  constructor(options: SysfsOptions = {}) {
+    const { sysRoot = '/sys', devRoot = '/dev', clock = systemClock } = options;
+    this.#folder = join(sysRoot, 'bus/usb/devices');
+    this.#bootId = options.bootId ?? bootId();
+    this.#clock = clock;
+    this.#hotplug = options.hotplug ?? ((onHint) => watchHotplug({ devRoot, clock, onHint }));
+    this.#settlingMs = options.settlingMs ?? 5;
+  }
+
+  /**
+   * Lists what is plugged and ready, guarded devices too; what is not ready yet is hinted at soon. A host without USB has
+   * an empty list. @throws Fault `file.unreadable`
+   */
+  async list(): Promise<readonly UsbDevice[]> {
+    const names = this.#names();
+    const busids = names.filter(isBusid);
+    for (const busid of this.#known.keys()) if (!busids.includes(busid)) this.#known.delete(busid);
+    const devices = await Promise.all(busids.map((busid) => this.#device(busid, names)));
+    this.#isFirstList = false;
+    this.#relookSoon();
+    return devices.filter((device) => device !== undefined);
+  }
+
+  watch(onHint: () => void): () => void {
+    this.#listeners.add(onHint);
+    const stop = this.#hotplug(onHint);
+    return () => {
+      stop();
+      this.#listeners.delete(onHint);
+      if (this.#listeners.size > 0) return;
+      this.#cancelRelook?.();
+      this.#cancelRelook = undefined;
+    };
+  }
+
+  /** Interfaces (`1-1:1.0`) and root hubs (`usb1`) are among them. */
+  #names(): string[] {
+    try {
+      return readdirSync(this.#folder).sort();
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+      throw new Fault('file.unreadable', { file: this.#folder, what: messageOf(error) }, { cause: error });
+    }
+  }
+
+  /** Gives the device when it is there and ready. */
+  async #device(busid: string, names: readonly string[]): Promise<UsbDevice | undefined> {
+    const generation = this.#generation(busid);
+    if (generation === undefined) {
+      this.#known.delete(busid);
+      return undefined;
+    }
+    let known = this.#known.get(busid);
+    if (known?.generation !== generation) {
+      known = { generation, since: this.#clock.monotonic() };
+      this.#known.set(busid, known);
+    }
+    known.device ??= await this.#read(busid, names, known).catch(() => undefined);
+    return known.device;
+  }
+
+  /** `devnum` is read at once, not by a thread: the kernel answers without a lock, and it is all that a re-list reads. */
+  #generation(busid: string): string | undefined {
+    try {
+      const devnum = readFileSync(join(this.#folder, busid, 'devnum'), 'latin1').trim();
+      const [busnum] = busid.split('-');
+      return /^\d{1,3}$/.test(devnum) ? `${this.#bootId}.${busnum}.${devnum}` : undefined;
+    } catch {
+      return undefined; // It vanished between the two reads.
+    }
+  }
+
+  async #read(busid: string, names: readonly string[], known: Known): Promise<UsbDevice | undefined> {
+    const folder = join(this.#folder, busid);
+    const attribute = (name: string) => readFile(join(folder, name), 'utf8').catch(() => '');
+    const limits = { what: `Reading ${folder}`, timeoutMs: READ_TIMEOUT_MS, clock: this.#clock };
+    const [facts, path, attributes] = await withDeadline(limits, () =>
+      Promise.all([
+        readFile(join(folder, 'descriptors')).then(readDescriptors),
+        realpath(folder),
+        Promise.all(['speed', 'bNumInterfaces', 'authorized', 'serial', 'manufacturer', 'product'].map(attribute)),
+      ]),
+    );
+    const [speed = '', count = '', authorized = '', serial = '', manufacturer = '', product = ''] = attributes;
+    const isAuthorized = authorized.trim() !== '0';
+    const isReady = hasInterfaces(busid, count, names) || !isAuthorized || this.#isFirstList || this.#isLate(known);
+    if (facts === undefined || !isReady || this.#generation(busid) !== known.generation) return undefined;
+    const untrustedSerial = untrustedString(serial);
+    const untrustedManufacturer = untrustedString(manufacturer);
+    const untrustedProduct = untrustedString(product);
+    const guard = guardOf(facts, path, isAuthorized);
+    const [bus = '', port = ''] = busid.split('-');
+    return {
+      backend: this.backend,
+      busid,
+      deviceId: formatDeviceId({ ...facts, untrustedSerial }),
+      vendorId: facts.vendorId,
+      productId: facts.productId,
+      ...(untrustedSerial === undefined ? {} : { untrustedSerial }),
+      ...(untrustedManufacturer === undefined ? {} : { untrustedManufacturer }),
+      ...(untrustedProduct === undefined ? {} : { untrustedProduct }),
+      speed: speedOf(speed),
+      interfaces: facts.interfaces,
+      generation: known.generation,
+      ...(guard === undefined ? {} : { guard }),
+      host: { bus: Number(bus), port },
+    };
+  }
+
+  #isLate({ since }: Known): boolean {
+    return this.#clock.monotonic() - since >= SETTLING_LIMIT_MS;
+  }
+
+  /** The longer a device takes, the less often it is looked at; in the end the router's sweep has to do. */
+  #relookSoon(): void {
+    const unready = [...this.#known.values()].filter(({ device }) => device === undefined);
+    const ageMs = Math.min(...unready.map(({ since }) => this.#clock.monotonic() - since));
+    if (unready.length === 0 || ageMs >= 2 * SETTLING_LIMIT_MS || this.#listeners.size === 0) return;
+    this.#cancelRelook ??= this.#clock.after(Math.max(this.#settlingMs, ageMs / 4), () => {
+      this.#cancelRelook = undefined;
+      for (const onHint of this.#listeners) onHint();
+    });
+  }
+}
+
+/**
+ * Whether the kernel has finished the configuration: `bNumInterfaces` is of the active one and empty without one. The
+ * device's node appears before its interfaces do.
+ */
+function hasInterfaces(busid: string, count: string, names: readonly string[]): boolean {
+  const wanted = Number.parseInt(count, 10);
+  return wanted >= 0 && names.filter((name) => name.startsWith(`${busid}:`)).length >= wanted;
+}
+
+function guardOf(facts: DescriptorFacts, path: string, isAuthorized: boolean): string | undefined {
+  if (isHub(facts)) return 'it is a hub';
+  if (VIRTUAL_CONTROLLER.test(path)) return 'it is on a virtual controller';
+  return isAuthorized ? undefined : 'the host has not authorised it';
+}
+
+/** Megabits per second; 1.5 is low speed, and whatever is faster than 480 is some kind of super speed. */
+function speedOf(text: string): UsbSpeed {
+  const megabits = Number.parseFloat(text);
+  if (megabits > 480) return 'super';
+  if (megabits > 12) return 'high';
+  return megabits === 1.5 ? 'low' : 'full';
+}
+
+/** The kernel ends a string by one line feed; whatever else is in it is the device's. Empty is none. */
+function untrustedString(text: string): string | undefined {
+  const untrusted = [...text.replace(/\n$/, '')].slice(0, MAX_STRING).join('');
+  return untrusted === '' ? undefined : untrusted;
+}
