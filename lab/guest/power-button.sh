@@ -1,7 +1,10 @@
 #!/bin/sh
-# Powers off when the ACPI power button is pressed: its input device sends nothing else, so any event is that.
+# Has the guest power off when the ACPI power button is pressed; returns once it listens, so that no press is lost.
 for name in /sys/class/input/event*/device/name; do
   [ -e "$name" ] && read -r words < "$name" && [ "$words" = 'Power Button' ] || continue
   event=${name%/device/name}
-  dd "if=/dev/input/${event##*/}" of=/dev/null bs=24 count=1 2> /dev/null && exec /sbin/poweroff
+  exec 3< "/dev/input/${event##*/}" # From here on the kernel keeps its events for us.
+  # The button's device sends nothing else, so any event is a press.
+  (dd of=/dev/null bs=24 count=1 <&3 2> /dev/null && exec /sbin/poweroff) &
+  exit
 done
