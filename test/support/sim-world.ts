@@ -18,14 +18,15 @@ export interface WorldProcess {
   stop(): Promise<void>;
 }
 
-const ENTRY = fileURLToPath(new URL('../../src/hypervisor/simulator/world-process.ts', import.meta.url));
+/** The entry from source; `dist/sim-world.cjs` is the same, bundled. */
+export const WORLD_ENTRY = fileURLToPath(new URL('../../src/hypervisor/simulator/world-process.ts', import.meta.url));
 
 /** Resolves when the world listens. */
 export async function startWorld(options: WorldProcessOptions): Promise<WorldProcess> {
   const { socket, vms = 0, devices = 0, bootMs = 0, shutdownMs = 0 } = options;
   const words = { socket, vms, devices, 'boot-ms': bootMs, 'shutdown-ms': shutdownMs };
   const args = Object.entries(words).map(([name, value]) => `--${name}=${value}`);
-  const child = spawn(process.execPath, [ENTRY, ...args, '--attended'], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const child = spawn(process.execPath, [WORLD_ENTRY, ...args, '--attended'], { stdio: ['pipe', 'pipe', 'inherit'] });
   const exited = once(child, 'exit');
   const lines = createInterface(child.stdout);
   const isUp = await Promise.race([once(lines, 'line').then(() => true), exited.then(() => false)]);

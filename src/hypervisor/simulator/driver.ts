@@ -3,7 +3,7 @@
  * files and console logs are real files. What its methods mean is told in ../driver.ts and done in world.ts.
  */
 import { access, appendFile, open } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { makePrivateFolder, replaceFile } from '../../lib/atomic-file.ts';
 import { type Clock, systemClock } from '../../lib/clock.ts';
 import { Fault, isFault, messageOf } from '../../lib/fault.ts';
@@ -22,6 +22,7 @@ import type {
   Waiting,
 } from '../driver.ts';
 import { formatSaveFile, parseSaveFile, SAVE_FILE_MAX_BYTES } from './save-file.ts';
+import { WorldClient } from './world-client.ts';
 import type { GuestMemory, ParamsOf, ResultOf, WorldMethod, WorldPort } from './world-port.ts';
 
 export interface SimulatorOptions {
@@ -47,6 +48,11 @@ export class SimulatorDriver implements Driver {
     this.#folder = options.folder;
     this.#clock = options.clock ?? systemClock;
     this.#timeoutMs = options.timeoutMs ?? 30_000;
+  }
+
+  /** Makes a driver of the world that listens on `socket`; it need not listen yet. Console logs go beside the socket. */
+  static connect(socket: string, more: Partial<Omit<SimulatorOptions, 'port'>> = {}): SimulatorDriver {
+    return new SimulatorDriver({ folder: join(dirname(socket), 'consoles'), ...more, port: new WorldClient(socket) });
   }
 
   async diagnose(): Promise<Finding[]> {
@@ -144,6 +150,11 @@ export class SimulatorDriver implements Driver {
     return this.#port.onHint((hint) => {
       if (hint.about !== 'devices') listener(hint);
     });
+  }
+
+  /** Gives a source for each backend that the world has now. @throws `hypervisor.missing` */
+  async sources(): Promise<readonly DeviceSource[]> {
+    return (await this.#call('backends', {}, undefined)).map((backend) => this.sourceOf(backend));
   }
 
   /** Gives the devices of one of the world's backends: `dom0`, or a VM that lends its own. */

@@ -56,6 +56,11 @@ export class HostDevices {
     this.#backends.delete(canonicalBackend(backend));
   }
 
+  /** Lists the backends that are there. */
+  backends(): readonly string[] {
+    return [...this.#backends.keys()];
+  }
+
   /** Lists what is plugged. @throws `hypervisor.failed` when there is no such backend */
   list(backend: string): readonly UsbDevice[] {
     const devices = this.#backends.get(canonicalBackend(backend));

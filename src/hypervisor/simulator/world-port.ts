@@ -117,6 +117,7 @@ export interface WorldCalls {
   endSave: { params: Of & { readonly afterwards: SaveOptions['afterwards'] | 'as before' }; result: null };
   attachDevice: { params: Of & { readonly slot: UsbSlot; readonly device: UsbDevice }; result: Attachment };
   detachDevice: { params: Of & { readonly attachment: Attachment }; result: null };
+  backends: { params: Nothing; result: readonly string[] };
   devices: { params: { readonly backend: string }; result: readonly UsbDevice[] };
 
   guest: { params: Of & { readonly action: GuestAction }; result: GuestState | null };

@@ -7,8 +7,8 @@
  * Prints `sim-world: listening on PATH` when clients may come. Ends on SIGTERM, SIGINT, and with `--attended` when its
  * standard input closes.
  */
-import { parseArgs } from 'node:util';
-import { asFault, EXIT, Fault } from '../../lib/fault.ts';
+import { type ParseArgsOptionsConfig, parseArgs } from 'node:util';
+import { asFault, EXIT, Fault, messageOf } from '../../lib/fault.ts';
 import { populate } from './population.ts';
 import { World } from './world.ts';
 import type { WorldMethod } from './world-port.ts';
@@ -28,17 +28,7 @@ async function main(): Promise<void> {
 }
 
 function readOptions() {
-  const { values } = parseArgs({
-    options: {
-      socket: { type: 'string' },
-      vms: { type: 'string', default: '0' },
-      devices: { type: 'string', default: '0' },
-      'boot-ms': { type: 'string', default: '0' },
-      'shutdown-ms': { type: 'string', default: '0' },
-      latency: { type: 'string', multiple: true, default: [] },
-      attended: { type: 'boolean', default: false },
-    },
-  });
+  const { values } = parseWords();
   if (values.socket === undefined) throw new Fault('usage', { what: 'give --socket PATH' });
   return {
     socket: values.socket,
@@ -49,6 +39,23 @@ function readOptions() {
     latencyMs: Object.fromEntries(values.latency.map(readLatency)),
     isAttended: values.attended,
   };
+}
+
+function parseWords() {
+  const options = {
+    socket: { type: 'string' },
+    vms: { type: 'string', default: '0' },
+    devices: { type: 'string', default: '0' },
+    'boot-ms': { type: 'string', default: '0' },
+    'shutdown-ms': { type: 'string', default: '0' },
+    latency: { type: 'string', multiple: true, default: [] },
+    attended: { type: 'boolean', default: false },
+  } as const satisfies ParseArgsOptionsConfig;
+  try {
+    return parseArgs({ options });
+  } catch (error) {
+    throw new Fault('usage', { what: messageOf(error) }, { cause: error });
+  }
 }
 
 function readLatency(text: string): [WorldMethod, number] {

@@ -26,6 +26,7 @@ const HANDLERS: Handlers = {
   endSave: (world, { uuid, afterwards }) => done(world.endSave(uuid, afterwards)),
   attachDevice: (world, { uuid, slot, device }) => world.attachDevice(uuid, slot, device),
   detachDevice: (world, { uuid, attachment }) => done(world.detachDevice(uuid, attachment)),
+  backends: (world) => world.backends(),
   devices: (world, { backend }) => world.devices(backend),
   guest: (world, { uuid, action }) => world.guest(uuid, action),
   plug: (world, options) => world.plug(options),
@@ -39,7 +40,7 @@ const HANDLERS: Handlers = {
 
 /** Calls that change nothing in the domains, or come from outside: not worth a row in the journal. */
 const UNNOTED: ReadonlySet<WorldMethod> = new Set<WorldMethod>([
-  ...(['list', 'find', 'devices', 'guest', 'plug', 'unplug', 'removeBackend'] as const),
+  ...(['list', 'find', 'backends', 'devices', 'guest', 'plug', 'unplug', 'removeBackend'] as const),
   ...(['disturb', 'disturbHints', 'calm', 'journal'] as const),
 ]);
 

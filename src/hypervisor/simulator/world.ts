@@ -192,6 +192,10 @@ export class World {
     this.hint({ about: 'usb', uuid });
   }
 
+  backends(): readonly string[] {
+    return this.#devices.backends();
+  }
+
   devices(backend: string): readonly UsbDevice[] {
     return this.#devices.list(backend);
   }
