@@ -1,0 +1,308 @@
+/**
+ * The inventory: what is kept of VMs, of people's wishes about devices, and of software devices, in usher.db. What is the
+ * case now (domains, attachments) is never kept: it is observed.
+ */
+import { nameFromFile } from '../config/xenvm-file.ts';
+import { type Clock, systemClock } from '../lib/clock.ts';
+import { Fault, isFault } from '../lib/fault.ts';
+import { type Database, openDatabase, type Statement } from '../lib/sqlite.ts';
+import { nearest, printable } from '../lib/text.ts';
+import type { Assignment, Hold } from '../model/assignment.ts';
+import { isUuid, newUuid, parseUuid, parseVmName, type VmUuid } from '../model/ids.ts';
+import { deviceKey } from '../model/usb.ts';
+import type { DriverName, VmConfig, VmRecord } from '../model/vm.ts';
+import { MIGRATIONS } from './schema.ts';
+import { SoftwareDevices } from './software-devices.ts';
+import { configOf, parseContent, readVmFile, refusedChanges } from './vm-file.ts';
+import { VmTable } from './vm-table.ts';
+import { WishTable } from './wish-table.ts';
+
+export interface InventoryOptions {
+  /** The driver of a VM whose file names none. */
+  readonly defaultDriver: DriverName;
+  readonly clock?: Clock;
+}
+
+/** Where a new VM comes from: a file or content, one of them. */
+export interface NewVm {
+  readonly path?: string;
+  readonly content?: string;
+  /** Wins over the name in the file. */
+  readonly name?: string;
+  readonly autostart?: boolean;
+}
+
+/** What a monitor keeps; written as a whole, on the disk when `write` returns. */
+export type PowerMemory = Pick<VmRecord, 'wanted' | 'wantedBoot' | 'suspendFile'>;
+
+/** What changed in the inventory. */
+export type InventoryChange = 'vms' | 'wishes' | 'software devices';
+
+/**
+ * INVARIANTS: a change is in the database before anybody is told of it; a VM's uuid, name and driver never change; other
+ * processes may write too, and what they wrote is seen at the next question.
+ */
+export class Inventory {
+  /** The store of the backend `virtual`. */
+  readonly softwareDevices: SoftwareDevices;
+  readonly #database: Database;
+  readonly #options: InventoryOptions;
+  readonly #clock: Clock;
+  readonly #vms: VmTable;
+  readonly #wishes: WishTable;
+  readonly #dataVersion: Statement<{ readonly data_version: number }>;
+  readonly #listeners = new Set<(change: InventoryChange) => void>();
+  /** By uuid, with the content that it was made of. */
+  readonly #configs = new Map<VmUuid, { readonly content: string; readonly config: VmConfig }>();
+  #seenVersion: number | undefined;
+
+  /** Opens the inventory. @throws Fault as `openDatabase` */
+  constructor(path: string, options: InventoryOptions) {
+    this.#options = options;
+    this.#clock = options.clock ?? systemClock;
+    this.#database = openDatabase(path, { migrations: MIGRATIONS, synchronous: 'full' });
+    this.#vms = new VmTable(this.#database);
+    this.#wishes = new WishTable(this.#database);
+    this.#dataVersion = this.#database.prepare('PRAGMA data_version');
+    this.softwareDevices = new SoftwareDevices(this.#database, () => this.#tell('software devices'));
+  }
+
+  /** Lists all VMs by name. */
+  listVms(): VmRecord[] {
+    this.#look();
+    return this.#vms.list();
+  }
+
+  /** Finds a VM by name or uuid; no name has the form of a uuid. @throws Fault `vm.not_found` */
+  findVm(untrustedRef: string): VmRecord {
+    this.#look();
+    const found =
+      this.#vms.withName(untrustedRef) ?? (isUuid(untrustedRef) ? this.#vms.get(parseUuid(untrustedRef)) : undefined);
+    if (found !== undefined) return found;
+    const names = this.#vms.list().map((record) => record.name);
+    const near = untrustedRef.length > 63 ? undefined : nearest(untrustedRef, names);
+    const hint = near === undefined ? 'See: usher vm list' : `Did you mean "${near}"?`;
+    throw new Fault('vm.not_found', { vm: printable(untrustedRef, 70) }, { hint });
+  }
+
+  /**
+   * Takes a VM in. @throws Fault `vm.exists`, `vm.name_invalid`, `config.invalid` with every error, `file.unreadable`,
+   * `params.invalid`
+   */
+  async createVm(from: NewVm): Promise<{ readonly record: VmRecord; readonly warnings: readonly string[] }> {
+    const { path, autostart = false } = from;
+    if ((path === undefined) === (from.content === undefined)) {
+      throw new Fault('params.invalid', { field: 'path', what: 'a path or content is expected, one of them' });
+    }
+    const content = from.content ?? (await readVmFile(path ?? ''));
+    const { settings, warnings } = parseContent(content, path);
+    const uuid = settings.uuid ?? newUuid();
+    const named = from.name === undefined ? settings.name : parseVmName(from.name);
+    const record: VmRecord = {
+      uuid,
+      name: named ?? (path === undefined ? undefined : nameFromFile(path)) ?? `vm-${uuid.slice(0, 8)}`,
+      driver: settings.driver ?? this.#options.defaultDriver,
+      ...(path === undefined ? {} : { path }),
+      content,
+      autostart,
+      wanted: 'halted',
+      wantedBoot: '',
+      createdAt: this.#clock.now(),
+    };
+    this.#change('vms', () => {
+      const exists = (key: string, value: string) => new Fault('vm.exists', { key, value });
+      if (this.#vms.get(uuid) !== undefined) throw exists('uuid', uuid);
+      if (this.#vms.withName(record.name) !== undefined) throw exists('name', record.name);
+      this.#vms.put(record);
+    });
+    return { record, warnings };
+  }
+
+  /** Changes what may change of a VM. @throws Fault `vm.not_found` */
+  patchVm(uuid: VmUuid, patch: Partial<Pick<VmRecord, 'autostart'>>): VmRecord {
+    return this.#change('vms', () => {
+      const record = { ...this.findVm(uuid), ...patch };
+      this.#vms.put(record);
+      return record;
+    });
+  }
+
+  /** Removes a VM with its assignments and its holds. @throws Fault `vm.not_found` */
+  removeVm(uuid: VmUuid): void {
+    this.#change('vms', () => {
+      this.#vms.delete(this.findVm(uuid).uuid);
+      this.#wishes.forget();
+    });
+    this.#configs.delete(uuid);
+    this.#tell('wishes');
+  }
+
+  /**
+   * Gives the config of a VM for its next start: its file is read again, and when that is gone or broken its last good
+   * content serves, with a warning. @throws Fault `vm.not_found`, `config.invalid` when even that is of no use
+   */
+  async loadConfig(uuid: VmUuid): Promise<{ readonly config: VmConfig; readonly warnings: readonly string[] }> {
+    const { path } = this.findVm(uuid);
+    if (path === undefined) return { config: this.storedConfig(uuid), warnings: [] };
+    let content: string;
+    let parsed: ReturnType<typeof parseContent>;
+    try {
+      content = await readVmFile(path);
+      parsed = parseContent(content, path);
+    } catch (error) {
+      if (!isFault(error)) throw error;
+      const warning = `${error.message}\nThe last good content of ${path} serves instead.`;
+      return { config: this.storedConfig(uuid), warnings: [warning] };
+    }
+    const { settings, warnings } = parsed;
+    const record = this.findVm(uuid);
+    const refused = refusedChanges(record, settings, this.#settingsOf(record));
+    if (content !== record.content) this.#change('vms', () => this.#vms.put({ ...this.findVm(uuid), content }));
+    return { config: configOf(record, settings), warnings: [...warnings, ...refused] };
+  }
+
+  /** Gives the config by the last good content. @throws Fault `vm.not_found`, `config.invalid` */
+  storedConfig(uuid: VmUuid): VmConfig {
+    const record = this.findVm(uuid);
+    const known = this.#configs.get(uuid);
+    if (known !== undefined && known.content === record.content) return known.config;
+    const config = configOf(record, parseContent(record.content, record.path).settings);
+    this.#configs.set(uuid, { content: record.content, config });
+    return config;
+  }
+
+  /** Gives what lists show of a config; zeros for content that another version wrote and this one cannot read. */
+  summaryOf(uuid: VmUuid): Pick<VmConfig, 'memoryMiB' | 'vcpus'> {
+    try {
+      return this.storedConfig(uuid);
+    } catch (error) {
+      if (!isFault(error, 'config.invalid')) throw error;
+      return { memoryMiB: 0, vcpus: 0 };
+    }
+  }
+
+  /** Gives what a VM's monitor keeps across restarts of the daemon. */
+  powerRecordOf(uuid: VmUuid): { read(): PowerMemory; write(memory: PowerMemory): void } {
+    return {
+      read: () => powerOf(this.findVm(uuid)),
+      write: (memory) =>
+        this.#change('vms', () => {
+          const { suspendFile: _, ...record } = this.findVm(uuid);
+          this.#vms.put({ ...record, ...powerOf(memory) });
+        }),
+    };
+  }
+
+  /** Gives all that people wish: what the planner asks for at each pass. */
+  wishes(): { readonly assignments: readonly Assignment[]; readonly holds: readonly Hold[] } {
+    return { assignments: this.assignments(), holds: this.holds() };
+  }
+
+  assignments(): readonly Assignment[] {
+    this.#look();
+    return this.#wishes.assignments();
+  }
+
+  /** Stores an assignment. @throws Fault `assignment.exists`, `vm.not_found` */
+  addAssignment(wish: Pick<Assignment, 'vm' | 'pattern' | 'mode'>): Assignment {
+    return this.#change('wishes', () => {
+      const vm = this.findVm(wish.vm).uuid;
+      return this.#wishes.addAssignment({ ...wish, vm, createdAt: this.#clock.now() });
+    });
+  }
+
+  /** @throws Fault `assignment.not_found` */
+  removeAssignment(id: number): void {
+    this.#change('wishes', () => {
+      if (!this.#wishes.removeAssignment(id)) throw new Fault('assignment.not_found', { assignment: id });
+    });
+  }
+
+  holds(): readonly Hold[] {
+    this.#look();
+    return this.#wishes.holds();
+  }
+
+  /** Stores a hold in the place of any other on that device. @throws Fault `vm.not_found` */
+  putHold(hold: Hold): void {
+    this.#change('wishes', () => {
+      if (hold.vm !== undefined) this.findVm(hold.vm);
+      this.#wishes.putHold(hold);
+    });
+  }
+
+  /** Removes a hold, unless another plug of the device has one by now; one that is gone is fine. */
+  dropHold(hold: Pick<Hold, 'backend' | 'busid' | 'generation'>): void {
+    this.#change('wishes', () => this.#wishes.dropHold(hold));
+  }
+
+  /** Gives the hold on a device. @throws Fault `hold.not_found` */
+  findHold(device: { readonly backend: string; readonly busid: string }): Hold {
+    const key = deviceKey(device);
+    const hold = this.holds().find((other) => deviceKey(other) === key);
+    if (hold === undefined) throw new Fault('hold.not_found', { device: printable(key, 96) });
+    return hold;
+  }
+
+  /** Gives the boot of the host that `noteBoot` was last told. */
+  lastBoot(): string | undefined {
+    return this.#database.prepare<{ value: string }>("SELECT value FROM note WHERE key = 'boot'").get()?.value;
+  }
+
+  noteBoot(bootId: string): void {
+    this.#database.prepare("INSERT OR REPLACE INTO note (key, value) VALUES ('boot', ?)").run(bootId);
+  }
+
+  /** Calls the listener after each change that this process made, until the function it returns is called. */
+  onChange(listener: (change: InventoryChange) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  close(): void {
+    this.#database.close();
+  }
+
+  #settingsOf(record: VmRecord) {
+    try {
+      return parseContent(record.content, record.path).settings;
+    } catch (error) {
+      if (!isFault(error, 'config.invalid')) throw error;
+      return {};
+    }
+  }
+
+  #change<T>(what: InventoryChange, work: () => T): T {
+    let result: T;
+    try {
+      result = this.#database.transaction(() => {
+        this.#look(); // Nobody else can write from here on.
+        return work();
+      });
+    } catch (error) {
+      // What was put into memory on the way may not be in the database.
+      this.#vms.forget();
+      this.#wishes.forget();
+      throw error;
+    }
+    this.#tell(what);
+    return result;
+  }
+
+  #tell(what: InventoryChange): void {
+    for (const listener of this.#listeners) listener(what);
+  }
+
+  /** Forgets what is in memory when another process has written (sqlite.org/pragma.html, data_version). */
+  #look(): void {
+    const version = this.#dataVersion.get()?.data_version;
+    if (version === this.#seenVersion) return;
+    this.#seenVersion = version;
+    this.#vms.forget();
+    this.#wishes.forget();
+  }
+}
+
+function powerOf({ wanted, wantedBoot, suspendFile }: PowerMemory): PowerMemory {
+  return { wanted, wantedBoot, ...(suspendFile === undefined ? {} : { suspendFile }) };
+}
