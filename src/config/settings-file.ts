@@ -2,11 +2,11 @@
 import { isMap, isScalar, LineCounter, parseDocument } from 'yaml';
 import { nearest, printable } from '../lib/text.ts';
 import { type Diagnostic, Diagnostics } from './diagnostics.ts';
-import { DEFAULT_VALUES, SETTINGS, type SettingValues } from './settings.ts';
+import { DEFAULT_SETTINGS, SETTINGS, type Settings } from './settings.ts';
 
 export interface ParsedSettings {
   /** Absent when there are errors. */
-  readonly values?: SettingValues;
+  readonly settings?: Settings;
   readonly errors: readonly Diagnostic[];
   readonly warnings: readonly Diagnostic[];
 }
@@ -23,7 +23,7 @@ export function parseSettings(untrustedText: string, fileName: string): ParsedSe
   for (const { pos, message } of document.errors) diagnostics.error(...at(pos[0]), `${printable(message, 300)}.`);
   for (const { pos, message } of document.warnings) diagnostics.warn(...at(pos[0]), `${printable(message, 300)}.`);
 
-  const values: Record<string, unknown> = { ...DEFAULT_VALUES };
+  const settings: Record<string, unknown> = { ...DEFAULT_SETTINGS };
   const { contents } = document;
   if (isMap(contents)) {
     for (const { key, value } of contents.items) {
@@ -33,16 +33,16 @@ export function parseSettings(untrustedText: string, fileName: string): ParsedSe
         diagnostics.warn(...place, unknownSetting(name));
         continue;
       }
-      const row = SETTINGS[name as keyof SettingValues];
+      const row = SETTINGS[name as keyof Settings];
       const untrustedValue = isScalar(value) ? value.value : undefined;
-      if (row.accepts(untrustedValue)) values[name] = untrustedValue;
+      if (row.accepts(untrustedValue)) settings[name] = untrustedValue;
       else diagnostics.error(...(isScalar(value) ? at(value.range?.[0]) : place), `"${name}" is ${row.takes}.`);
     }
   } else if (contents !== null && !(isScalar(contents) && contents.value === null)) {
     diagnostics.error(1, 1, 'Settings are written as "name: value", one a line.');
   }
   const { errors, warnings } = diagnostics;
-  return errors.length > 0 ? { errors, warnings } : { values: values as unknown as SettingValues, errors, warnings };
+  return errors.length > 0 ? { errors, warnings } : { settings: settings as unknown as Settings, errors, warnings };
 }
 
 function unknownSetting(name: string): string {

@@ -3,15 +3,13 @@
  * `usherd.yaml`; a daemon without one has the defaults.
  */
 import { readFile } from 'node:fs/promises';
-import { isAbsolute } from 'node:path';
 import { errnoOf, Fault, messageOf } from '../lib/fault.ts';
 import { LOG_LEVELS, type LogLevel } from '../lib/log.ts';
 import { listWords } from '../lib/text.ts';
 import { DRIVER_NAMES, type DriverName } from '../model/vm.ts';
 import { configFault, formatDiagnostic } from './diagnostics.ts';
 
-/** The settings as their file has them, flat. */
-export interface SettingValues {
+export interface Settings {
   readonly logLevel: LogLevel;
   readonly defaultDriver: DriverName;
   readonly sweepSeconds: number;
@@ -19,23 +17,6 @@ export interface SettingValues {
   readonly restartIntervalSeconds: number;
   readonly maxRestarts: number;
   readonly restartWindowSeconds: number;
-  readonly simulatorWorld: string;
-}
-
-/** The settings as the daemon takes them. */
-export interface Settings extends Pick<SettingValues, 'logLevel' | 'defaultDriver' | 'sweepSeconds'> {
-  /** What the monitors go by. */
-  readonly timing: {
-    readonly shutdownAckMs: number;
-    readonly shutdownTimeoutMs: number;
-    readonly minRestartIntervalMs: number;
-    readonly maxRestarts: number;
-    readonly restartWindowMs: number;
-  };
-  /** Socket of the world that the driver `simulator` is a client of; without one there is no such driver. */
-  readonly simulatorWorld?: string;
-  /** What was odd about the file. */
-  readonly warnings: readonly string[];
 }
 
 export interface SettingRow<V> {
@@ -64,7 +45,7 @@ const whole = (min: number, max: number, otherwise: number, meaning: string): Se
 const DAY = 86_400;
 
 /** Every setting once. */
-export const SETTINGS: { readonly [K in keyof SettingValues]: SettingRow<SettingValues[K]> } = {
+export const SETTINGS: { readonly [K in keyof Settings]: SettingRow<Settings[K]> } = {
   logLevel: word(LOG_LEVELS, 'info', 'How much the daemon writes to its log.'),
   defaultDriver: word(DRIVER_NAMES, 'qemu', 'The driver of a VM whose config file names none.'),
   sweepSeconds: whole(1, DAY, 30, 'How often everything is observed again, hints or not.'),
@@ -77,51 +58,29 @@ export const SETTINGS: { readonly [K in keyof SettingValues]: SettingRow<Setting
   ),
   maxRestarts: whole(0, 1000, 5, 'So often a VM is started again by itself within the window, and no more.'),
   restartWindowSeconds: whole(1, DAY, 300, 'The window that maxRestarts is about.'),
-  simulatorWorld: {
-    otherwise: '',
-    takes: 'the absolute path of a socket',
-    meaning: 'The world that the driver "simulator" runs VMs in, for tests and benchmarks; none without it.',
-    accepts: (value): value is string => typeof value === 'string' && (value === '' || isAbsolute(value)),
-  },
 };
 
 /** What holds without a file. */
-export const DEFAULT_VALUES = Object.fromEntries(
+export const DEFAULT_SETTINGS = Object.fromEntries(
   Object.entries(SETTINGS).map(([name, row]) => [name, row.otherwise]),
-) as unknown as SettingValues;
+) as unknown as Settings;
 
-/** How long the guest's power button may take to be pressed: no setting, for nobody needs another. */
-const SHUTDOWN_ACK_MS = 30_000;
-
-/** Makes the daemon's settings of the values of a file. */
-export function settingsOf(values: SettingValues, warnings: readonly string[] = []): Settings {
-  const { logLevel, defaultDriver, sweepSeconds, simulatorWorld } = values;
-  return {
-    ...{ logLevel, defaultDriver, sweepSeconds },
-    timing: {
-      shutdownAckMs: SHUTDOWN_ACK_MS,
-      shutdownTimeoutMs: values.shutdownTimeoutSeconds * 1000,
-      minRestartIntervalMs: values.restartIntervalSeconds * 1000,
-      maxRestarts: values.maxRestarts,
-      restartWindowMs: values.restartWindowSeconds * 1000,
-    },
-    ...(simulatorWorld === '' ? {} : { simulatorWorld }),
-    warnings,
-  };
-}
-
-/** Reads the settings; a file that is not there leaves the defaults. @throws Fault `config.invalid`, `file.unreadable` */
-export async function loadSettings(file: string): Promise<Settings> {
+/**
+ * Reads the settings; a file that is not there leaves the defaults. @throws Fault `config.invalid`, `file.unreadable`
+ */
+export async function loadSettings(
+  file: string,
+): Promise<{ readonly settings: Settings; readonly warnings: readonly string[] }> {
   let text: string;
   try {
     text = await readFile(file, 'utf8');
   } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return settingsOf(DEFAULT_VALUES);
+    if (errnoOf(error) === 'ENOENT') return { settings: DEFAULT_SETTINGS, warnings: [] };
     throw new Fault('file.unreadable', { file, what: messageOf(error) }, { cause: error });
   }
   // Most daemons have no file: the YAML library is loaded only for one that is there.
   const { parseSettings } = await import('./settings-file.ts');
-  const { values, errors, warnings } = parseSettings(text, file);
-  if (values === undefined) throw configFault(errors);
-  return settingsOf(values, warnings.map(formatDiagnostic));
+  const { settings, errors, warnings } = parseSettings(text, file);
+  if (settings === undefined) throw configFault(errors);
+  return { settings, warnings: warnings.map(formatDiagnostic) };
 }
