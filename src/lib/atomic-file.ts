@@ -33,11 +33,15 @@ export function writeFileAtomic(path: string, content: string | Uint8Array): Pro
   return replaceFile(path, (file) => file.writeFile(content));
 }
 
-/** Removes temporary files that a process which died left in a folder; a folder that is not there is fine. */
-export async function removeLeftovers(folder: string): Promise<number> {
+/**
+ * Removes temporary files that a process which died left in a folder, all of them or those of the file `name` only; a
+ * folder that is not there is fine.
+ */
+export async function removeLeftovers(folder: string, name = ''): Promise<number> {
   const names = await readdir(folder).catch(() => []);
-  const leftovers = names.filter((name) => name.endsWith(TEMPORARY));
-  for (const name of leftovers) await unlink(join(folder, name)).catch(() => undefined);
+  const prefix = name === '' ? '' : `.${name}.`;
+  const leftovers = names.filter((entry) => entry.startsWith(prefix) && entry.endsWith(TEMPORARY));
+  for (const entry of leftovers) await unlink(join(folder, entry)).catch(() => undefined);
   return leftovers.length;
 }
 

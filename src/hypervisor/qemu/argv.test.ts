@@ -45,7 +45,6 @@ test('the whole command line of a VM with a kernel', () => {
     ...['-machine', 'q35,dump-guest-core=off', '-accel', 'tcg', '-m', 'size=256M', '-smp', 'cpus=2'],
     ...['-rtc', 'base=utc', '-boot', 'strict=on', '-action', 'panic=pause,shutdown=pause,reboot=shutdown'],
     ...['-D', 'trace.log', '-trace', 'runstate_set', '-trace', 'qemu_system_shutdown_request'],
-    ...['-pidfile', `/run/u/${uuid}/pid`],
     ...[
       '-chardev',
       `socket,id=qmp,path=/run/u/${uuid}/qmp.sock,server=on,wait=off`,

@@ -17,7 +17,7 @@ export interface ArgvInput {
   /** Stops before the guest's first instruction (or, when restored, before its next). */
   readonly isPaused: boolean;
   /** Waits for a saved state on the machine type that it was saved from. */
-  readonly restore?: { readonly machine: string };
+  readonly restore?: { readonly machine: string } | undefined;
 }
 
 /** The machine type of a new domain; QEMU takes it for its newest version of it. */
@@ -45,7 +45,6 @@ export function qemuArgv(input: ArgvInput): [string, ...string[]] {
     // A guest that ends stays to be asked how: see death.ts.
     ...['-action', 'panic=pause,shutdown=pause,reboot=shutdown'],
     ...['-D', 'trace.log', '-trace', 'runstate_set', '-trace', 'qemu_system_shutdown_request'],
-    ...['-pidfile', paths.pidFile],
     ...['-chardev', `socket,id=qmp,path=${escapeCommas(paths.qmpSocket)},server=on,wait=off`],
     ...['-mon', 'chardev=qmp,mode=control'],
     ...['-chardev', consoleChardev(paths), '-serial', 'chardev:console'],

@@ -1,6 +1,6 @@
 /** Where a domain keeps its sockets and files: one private folder a domain, named by its uuid. */
 import { join } from 'node:path';
-import { Fault } from '../../lib/fault.ts';
+import { checkSocketPath } from '../../lib/unix-server.ts';
 import type { VmUuid } from '../../model/ids.ts';
 import type { ConsolePaths } from '../driver.ts';
 
@@ -8,10 +8,12 @@ export interface DomainPaths {
   readonly folder: string;
   readonly qmpSocket: string;
   readonly consoleSocket: string;
-  /** QEMU's own, written by `-pidfile`. */
+  /** The number of QEMU's process; proves nothing by itself, see process.ts. */
   readonly pidFile: string;
   /** What QEMU notes about its run states: tells a halt from a reboot afterwards. */
   readonly traceFile: string;
+  /** What the domain was started with: see origin.ts. */
+  readonly originFile: string;
   /** Where a save or restore streams through. */
   readonly migrateSocket: string;
   /** The save that is under way. */
@@ -22,9 +24,6 @@ export interface DomainPaths {
   readonly qemuLog: string;
 }
 
-/** The kernel's limit for a unix socket's path, without the ending zero (unix(7)). */
-const MAX_SOCKET_PATH_BYTES = 107;
-
 /** Gives the paths of a domain. Nothing is made. */
 export function domainPaths(runtimeDir: string, stateDir: string, uuid: VmUuid): DomainPaths {
   const folder = join(runtimeDir, uuid);
@@ -34,6 +33,7 @@ export function domainPaths(runtimeDir: string, stateDir: string, uuid: VmUuid):
     consoleSocket: join(folder, 'console.sock'),
     pidFile: join(folder, 'pid'),
     traceFile: join(folder, 'trace.log'),
+    originFile: join(folder, 'origin.json'),
     migrateSocket: join(folder, 'migrate.sock'),
     saveNote: join(folder, 'save.json'),
     consoleLog: join(stateDir, `${uuid}.console.log`),
@@ -48,8 +48,5 @@ export function consolePaths(paths: DomainPaths): ConsolePaths {
 
 /** Refuses a folder that is too deep for sockets. @throws Fault `socket.path_long` */
 export function checkSocketPaths(paths: DomainPaths): void {
-  for (const path of [paths.qmpSocket, paths.consoleSocket, paths.migrateSocket]) {
-    const bytes = Buffer.byteLength(path);
-    if (bytes > MAX_SOCKET_PATH_BYTES) throw new Fault('socket.path_long', { path, bytes });
-  }
+  for (const path of [paths.qmpSocket, paths.consoleSocket, paths.migrateSocket]) checkSocketPath(path);
 }

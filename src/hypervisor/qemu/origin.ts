@@ -1,0 +1,27 @@
+/** What a domain was started with, noted in its folder: a save has to tell it, and a running QEMU no longer can. */
+import { readFile } from 'node:fs/promises';
+import { writeFileAtomic } from '../../lib/atomic-file.ts';
+import { Fault, messageOf } from '../../lib/fault.ts';
+import type { Accelerator } from './accel.ts';
+import type { DomainPaths } from './paths.ts';
+import type { Topology } from './save-file.ts';
+
+export interface Origin {
+  readonly topology: Topology;
+  readonly accelerator: Accelerator['name'];
+}
+
+/** Notes it; before the process is started. @throws Fault `file.unwritable` */
+export async function writeOrigin({ originFile }: DomainPaths, origin: Origin): Promise<void> {
+  await writeFileAtomic(originFile, JSON.stringify(origin));
+}
+
+/** Reads it back. Only we can have written it: the folder is private. @throws Fault `file.unreadable` */
+export async function readOrigin({ originFile: file }: DomainPaths): Promise<Origin> {
+  try {
+    const { topology, accelerator } = JSON.parse(await readFile(file, 'utf8')) as Origin;
+    return { topology, accelerator };
+  } catch (error) {
+    throw new Fault('file.unreadable', { file, what: messageOf(error) }, { cause: error });
+  }
+}

@@ -1,0 +1,140 @@
+/** Brings a new QEMU up to the point where its QMP answers, or leaves nothing of it. */
+import { mkdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { makePrivateFolder } from '../../lib/atomic-file.ts';
+import type { Clock } from '../../lib/clock.ts';
+import { errnoOf, Fault, isFault, messageOf } from '../../lib/fault.ts';
+import { printable } from '../../lib/text.ts';
+import type { VmConfig } from '../../model/vm.ts';
+import type { StartOptions } from '../driver.ts';
+import { chooseAccelerator } from './accel.ts';
+import { qemuArgv } from './argv.ts';
+import { QemuDomain, type QemuDomainOptions } from './domain.ts';
+import { writeOrigin } from './origin.ts';
+import { checkSocketPaths, type DomainPaths } from './paths.ts';
+import { killProcess, type Launched, launch, missing } from './process.ts';
+import { feedState } from './restore.ts';
+import { type OpenSaveFile, openSaveFile, type SaveHeader, topologyOf } from './save-file.ts';
+import { chooseScope, guestEnvironment, scopeArgv } from './scope.ts';
+
+export interface StartInput extends Pick<QemuDomainOptions, 'onHint' | 'clock' | 'log'> {
+  readonly binary: string;
+  readonly config: VmConfig;
+  readonly paths: DomainPaths;
+}
+
+/** QEMU itself is up in 50 ms; this is for a machine whose disks and cores are all busy. */
+const UP_TIMEOUT_MS = 30_000;
+const KILL_TIMEOUT_MS = 10_000;
+/** A console log that is larger at a start becomes `….1` in place of the one before. */
+const KEEP_LOG_BYTES = 8 * 1024 * 1024;
+
+/**
+ * Starts the process, connects to it and, if asked to, loads a saved state. Legal when nothing of the domain is there.
+ * When it fails or is aborted, no process and no folder is left.
+ * @throws Fault `vm.start_failed`, `vm.save_invalid`, `hypervisor.missing`, `socket.path_long`, `aborted`
+ */
+export async function startQemu(input: StartInput, options: StartOptions): Promise<QemuDomain> {
+  const { config, paths } = input;
+  await checkFiles(config);
+  checkSocketPaths(paths);
+  const { restoreFrom, signal } = options;
+  if (restoreFrom === undefined) return bringUp(input, options, undefined);
+  const saved = await openSaveFile(restoreFrom, config, signal);
+  try {
+    return await bringUp(input, options, saved);
+  } finally {
+    await saved.file.close();
+  }
+}
+
+async function bringUp(input: StartInput, options: StartOptions, saved: OpenSaveFile | undefined): Promise<QemuDomain> {
+  const { binary, config, paths, clock, onHint, log } = input;
+  const { uuid, name } = config;
+  const { signal, isPaused } = options;
+  const { name: accelerator } = await chooseAccelerator();
+  if (saved !== undefined) checkAccelerator(saved.header, accelerator, options.restoreFrom);
+  const scope = chooseScope();
+  const restore = saved?.header;
+  const guest = qemuArgv({ binary, config, paths, accelerator, isPaused, restore });
+  const [first = binary, ...rest] = [...scopeArgv(scope, uuid), ...guest];
+  await prepareFolders(paths);
+  await writeOrigin(paths, { topology: topologyOf(config), accelerator });
+  let launched: Launched | undefined;
+  let domain: QemuDomain | undefined;
+  try {
+    if (signal?.aborted) throw new Fault('aborted', { what: `The start of VM ${name}` }, { cause: signal.reason });
+    const { folder: cwd, pidFile, qemuLog } = paths;
+    launched = launch([first, ...rest], { cwd, pidFile, log: qemuLog, env: guestEnvironment(scope) });
+    domain = new QemuDomain({ uuid, name, paths, process: launched.identity, onHint, clock, log });
+    await domain.session({ signal, timeoutMs: UP_TIMEOUT_MS });
+    if (saved !== undefined) await feedState(domain, saved, options, clock);
+    log.info('a domain was started', { vm: name, uuid, pid: launched.identity.pid, accelerator });
+    return domain;
+  } catch (error) {
+    domain?.close();
+    await clearAway(launched, paths, clock);
+    throw await startFault(error, launched, input, options.restoreFrom);
+  }
+}
+
+function checkAccelerator(header: SaveHeader, accelerator: string, file = ''): void {
+  if (header.accelerator === accelerator) return;
+  const what = `it was saved under ${header.accelerator}, and this host has only ${accelerator}`;
+  throw new Fault('vm.save_invalid', { file, what });
+}
+
+/** Ends a process that was started in vain, and removes its folder. The logs stay. */
+async function clearAway(launched: Launched | undefined, paths: DomainPaths, clock: Clock): Promise<void> {
+  if (launched !== undefined) await killProcess(launched.identity, KILL_TIMEOUT_MS, clock);
+  await rm(paths.folder, { recursive: true, force: true });
+}
+
+/** Makes the fault of a start that failed: QEMU's last words say why, if it had any. */
+async function startFault(
+  error: unknown,
+  launched: Launched | undefined,
+  { config, paths, binary }: StartInput,
+  restoreFrom: string | undefined,
+): Promise<unknown> {
+  if (isFault(error, 'aborted')) return error;
+  if (launched === undefined) return errnoOf(error) === 'ENOENT' ? missing(binary) : error;
+  const words = await lastWords(paths);
+  if (restoreFrom !== undefined && words !== undefined && /unsupported machine type/.test(words)) {
+    const what = 'it was saved by a newer QEMU than this host has';
+    return new Fault('vm.save_invalid', { file: restoreFrom, what }, { cause: error });
+  }
+  const isLocked = words !== undefined && /Failed to get (shared )?"\w+" lock/.test(words);
+  const hint = isLocked ? 'A disk is in use by another VM or program.' : `QEMU's own log is ${paths.qemuLog}`;
+  const what = words ?? messageOf(error).replace(/\.$/, '');
+  return new Fault('vm.start_failed', { vm: config.name, what }, { cause: error, hint });
+}
+
+/** Gives the last line that QEMU wrote to its log, without its name, if there is one. */
+export async function lastWords(paths: DomainPaths): Promise<string | undefined> {
+  const text = await readFile(paths.qemuLog, 'utf8').catch(() => '');
+  const line = text.trimEnd().split('\n').at(-1) ?? '';
+  return line === '' ? undefined : printable(line.replace(/^\S*qemu-system-\S+: /, ''), 400);
+}
+
+/** Checks that what QEMU is to open is there: its own words for that differ from file to file. */
+async function checkFiles(config: VmConfig): Promise<void> {
+  for (const path of [config.kernel, config.initrd, ...config.disks.map((disk) => disk.path)]) {
+    if (path === undefined) continue;
+    await stat(path).catch((error: unknown) => {
+      const what = errnoOf(error) === 'ENOENT' ? `the file ${path} is not there` : messageOf(error);
+      throw new Fault('vm.start_failed', { vm: config.name, what }, { cause: error });
+    });
+  }
+}
+
+async function prepareFolders(paths: DomainPaths): Promise<void> {
+  const { folder, consoleLog, qemuLog } = paths;
+  await makePrivateFolder(dirname(consoleLog));
+  await makePrivateFolder(dirname(qemuLog));
+  await makePrivateFolder(dirname(folder));
+  await rm(folder, { recursive: true, force: true });
+  await mkdir(folder, { mode: 0o700 });
+  const { size } = await stat(consoleLog).catch(() => ({ size: 0 }));
+  if (size > KEEP_LOG_BYTES) await rename(consoleLog, `${consoleLog}.1`);
+}

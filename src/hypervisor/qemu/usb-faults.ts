@@ -1,0 +1,72 @@
+/** Translates what QEMU says about devices into faults that tell a person what to do. Pure. */
+import { Fault, isFault, messageOf } from '../../lib/fault.ts';
+import { printable } from '../../lib/text.ts';
+import { deviceKey, formatSlot, type UsbDevice, type UsbSlot } from '../../model/usb.ts';
+import { isQmpError } from '../../wire/qmp/error.ts';
+
+interface Subject {
+  readonly vm: string;
+  readonly slot: UsbSlot;
+  readonly device: Pick<UsbDevice, 'backend' | 'busid'>;
+}
+
+interface Translation {
+  /** Matches QEMU's sentence (7.2 to 10; the words have not changed). */
+  readonly says: RegExp;
+  readonly what: string;
+  readonly hint?: string;
+}
+
+const ATTACH_TRANSLATIONS: readonly Translation[] = [
+  {
+    says: /Failed to get (shared )?"\w+" lock/,
+    what: 'its file is in use by another VM or program',
+    hint: 'A file can be in several VMs only if all have it read-only.',
+  },
+  {
+    says: /No such file or directory/,
+    what: 'its file is not there',
+    hint: 'Unplug it and plug it with another file.',
+  },
+  {
+    says: /Permission denied|Operation not permitted/,
+    what: 'QEMU may not open it',
+    hint: 'Let the user that Usher runs as open it; for a host device that is /dev/bus/usb (a udev rule).',
+  },
+  {
+    says: /speed mismatch/i,
+    what: 'the controller is not made for its speed',
+    hint: 'Give the VM a controller of version 3: usbctrl = ["version=3,ports=8"].',
+  },
+  { says: /migrat/i, what: 'the VM is being saved' },
+];
+
+/** Makes the fault of an attach that failed; what is a user's fault already stays. */
+export function attachFault(error: unknown, { vm, slot, device }: Subject): Fault {
+  const key = deviceKey(device);
+  if (!isQmpError(error)) {
+    if (isFault(error)) return error;
+    throw error;
+  }
+  const { desc } = error;
+  if (/Duplicate device ID/i.test(desc)) return new Fault('usb.attached', { device: key, vm }, { cause: error });
+  if (/usb port .* not found \(in use\?\)/.test(desc)) {
+    const details = { port: formatSlot(slot), vm, other: 'another device' };
+    return new Fault('usb.port_busy', details, { cause: error });
+  }
+  if (/failed to find host usb device/.test(desc)) {
+    return new Fault('usb.device_gone', { device: key }, { cause: error });
+  }
+  const known = ATTACH_TRANSLATIONS.find(({ says }) => says.test(desc));
+  const what = known?.what ?? `QEMU says: ${printable(desc, 300)}`;
+  return new Fault('usb.attach_failed', { device: key, vm, what }, { cause: error, hint: known?.hint });
+}
+
+/** Makes the fault of a detach that failed; what is a user's fault already stays. */
+export function detachFault(error: unknown, { vm, device }: Omit<Subject, 'slot'>): Fault {
+  const isOurs = isFault(error);
+  if (isOurs && error.code !== 'timeout') return error;
+  if (!isOurs && !isQmpError(error)) throw error;
+  const what = isQmpError(error) ? `QEMU says: ${printable(error.desc, 300)}` : messageOf(error).replace(/\.$/, '');
+  return new Fault('usb.detach_failed', { device: deviceKey(device), vm, what }, { cause: error });
+}

@@ -1,0 +1,252 @@
+/**
+ * Attaches devices to a running QEMU and detaches them, each step waiting for its real completion. What is attached is
+ * told by domain.ts; names are made in ids.ts.
+ */
+import type { Clock } from '../../lib/clock.ts';
+import { pollUntil } from '../../lib/deadline.ts';
+import { failPoint } from '../../lib/fail-point.ts';
+import { Fault, isFault } from '../../lib/fault.ts';
+import {
+  type Attachment,
+  deviceKey,
+  formatSlot,
+  type SoftwareKind,
+  type UsbDevice,
+  type UsbSlot,
+} from '../../model/usb.ts';
+import type { QmpArgument } from '../../wire/qmp/commands.ts';
+import { isQmpError } from '../../wire/qmp/error.ts';
+import type { QmpSession } from '../../wire/qmp/session.ts';
+import type { Domain, Waiting } from '../driver.ts';
+import { addBacking, type BackingKind, backingKindOf, removeBacking } from './backing.ts';
+import { busOf } from './controllers.ts';
+import { isHostDeviceAttached, LOST_GENERATION, type QemuDomain } from './domain.ts';
+import { checkStillThere, explainUnopened, type HostPlaces } from './host-device.ts';
+import { backingName, deviceQomId, parseDeviceQomId } from './ids.ts';
+import { attachFault, detachFault } from './usb-faults.ts';
+
+export interface UsbContext extends HostPlaces {
+  readonly domain: QemuDomain;
+  readonly clock: Clock;
+}
+
+const MODELS: Readonly<Record<SoftwareKind, string>> = {
+  storage: 'usb-storage',
+  keyboard: 'usb-kbd',
+  mouse: 'usb-mouse',
+  tablet: 'usb-tablet',
+  serial: 'usb-serial',
+};
+const BACKING_OF_TYPE: Readonly<Record<string, BackingKind>> = {
+  'child<usb-storage>': 'block',
+  'child<usb-serial>': 'chardev',
+};
+/** A string descriptor has 255 bytes, two for its head and two for each character (USB 2.0, section 9.6.7). */
+const MAX_SERIAL_BYTES = 126;
+/** QEMU looks for the device at once, and again every 2 s. */
+const HOST_OPEN_TIMEOUT_MS = 2_500;
+const HOST_OPEN_POLL_MS = 50;
+const DETACH_TIMEOUT_MS = 10_000;
+
+/**
+ * Attaches a device: content, then device, then (for a device of the host) the proof that QEMU has it. When a step
+ * fails, those before it are undone. The signal is heeded before the first step and while waiting for the proof.
+ *
+ * INVARIANTS: nothing else attaches or detaches at this slot meanwhile (driver.ts sees to that). A death of ours between
+ * the steps leaves at most a backing without a device, which the next adoption or attach removes.
+ */
+export async function attachDevice(
+  context: UsbContext,
+  slot: UsbSlot,
+  device: UsbDevice,
+  waiting: Waiting,
+): Promise<Attachment> {
+  const { domain } = context;
+  const key = deviceKey(device);
+  if (waiting.signal?.aborted) throw new Fault('aborted', { what: `Attaching ${key}` });
+  const observed = await domain.observe(waiting);
+  const bus = checkSlot(observed, slot, device);
+  if (device.software === undefined) await checkStillThere(device, context);
+  else if (device.software.kind === 'storage' && device.software.file === undefined) {
+    throw new Fault('usb.file_needed', { kind: 'storage' });
+  }
+  const session = await domain.session(waiting);
+  const id = deviceQomId(slot, device);
+  const undo: (() => Promise<void>)[] = [];
+  try {
+    await removeLost(context, session, observed, slot, device);
+    const { software } = device;
+    const kind = software && backingKindOf(software);
+    if (software !== undefined && kind !== undefined) {
+      await addBacking(session, context.clock, slot, software);
+      undo.push(() => removeBacking(session, context.clock, slot, kind));
+    }
+    failPoint('attach.content-added');
+    await session.execute('device_add', { id, bus, port: String(slot.port), ...propertiesOf(slot, device) });
+    undo.push(() => removeDevice(context, session, id));
+    failPoint('attach.device-added');
+    if (software === undefined) await waitOpened(context, session, id, device, waiting);
+  } catch (error) {
+    for (const step of undo.reverse()) await step().catch(() => undefined); // The first failure is the one to tell.
+    throw attachFault(isQmpError(error) ? error : domain.translate(error), { vm: domain.name, slot, device });
+  }
+  const { backend, busid, deviceId, generation } = device;
+  return { vm: domain.uuid, controller: slot.controller, port: slot.port, backend, busid, deviceId, generation };
+}
+
+/**
+ * Detaches what the attachment names, and returns when QEMU has let go of device and content. What is not there, or is
+ * another device or another plug of it, is left alone. @throws Fault `usb.detach_failed`
+ */
+export async function detachDevice(context: UsbContext, attachment: Attachment, waiting: Waiting): Promise<void> {
+  const { domain } = context;
+  const session = await domain.session(waiting);
+  try {
+    const children = await session.execute('qom-list', { path: '/machine/peripheral' }, waiting);
+    for (const { name, type } of children) {
+      const there = parseDeviceQomId(domain.uuid, name);
+      if (there === undefined || !isSame(there, attachment)) continue;
+      await removeDevice(context, session, name);
+      failPoint('detach.device-deleted');
+      const kind = BACKING_OF_TYPE[type];
+      if (kind !== undefined) await removeBacking(session, context.clock, attachment, kind);
+      failPoint('detach.content-removed');
+    }
+  } catch (error) {
+    const isTold = isQmpError(error) || isFault(error, 'timeout');
+    throw detachFault(isTold ? error : domain.translate(error), { vm: domain.name, device: attachment });
+  }
+}
+
+/** Checks what can be told before anything is touched; gives the name of the bus. */
+function checkSlot(observed: Domain, slot: UsbSlot, device: UsbDevice): string {
+  const { name: vm } = observed;
+  const key = deviceKey(device);
+  if (observed.run === 'dead') throw new Fault('vm.no_domain', { vm });
+  const controller = observed.controllers.find(({ index }) => index === slot.controller);
+  if (controller === undefined || slot.port < 1 || slot.port > controller.ports) {
+    throw new Fault('usb.port_not_found', { vm, port: formatSlot(slot) });
+  }
+  const present = observed.attachments.filter(({ generation }) => generation !== LOST_GENERATION);
+  if (present.some((there) => deviceKey(there) === key)) throw new Fault('usb.attached', { device: key, vm });
+  const other = present.find((there) => formatSlot(there) === formatSlot(slot));
+  if (other !== undefined) {
+    throw new Fault('usb.port_busy', { port: formatSlot(slot), vm, other: deviceKey(other) });
+  }
+  if (observed.run === 'saving') {
+    throw new Fault('usb.attach_failed', { device: key, vm, what: 'the VM is being saved' });
+  }
+  return busOf(controller);
+}
+
+/** Removes what is in our way though its device is gone: it holds the slot, or waits for the same device elsewhere. */
+async function removeLost(
+  context: UsbContext,
+  session: QmpSession,
+  { attachments }: Domain,
+  slot: UsbSlot,
+  device: UsbDevice,
+): Promise<void> {
+  const isInTheWay = (there: Attachment) =>
+    there.generation === LOST_GENERATION &&
+    (formatSlot(there) === formatSlot(slot) || deviceKey(there) === deviceKey(device));
+  if (!attachments.some(isInTheWay)) return;
+  for (const { name } of await session.execute('qom-list', { path: '/machine/peripheral' })) {
+    const there = parseDeviceQomId(context.domain.uuid, name);
+    if (there !== undefined && isInTheWay({ ...there, generation: LOST_GENERATION })) {
+      await removeDevice(context, session, name);
+    }
+  }
+}
+
+/**
+ * Removes a device and returns when it is gone. The wait begins before the request, for DEVICE_DELETED may come before
+ * the reply; a device that is gone already, or on its way out, is fine. @throws Fault `timeout`, QmpError
+ */
+async function removeDevice({ domain, clock }: UsbContext, session: QmpSession, id: string): Promise<void> {
+  const stopWaiting = new AbortController();
+  const deleted = session.waitEvent((event) => event.name === 'DEVICE_DELETED' && event.data.device === id, {
+    timeoutMs: DETACH_TIMEOUT_MS,
+    signal: stopWaiting.signal,
+  });
+  try {
+    await session.execute('device_del', { id });
+    failPoint('detach.requested');
+    await deleted;
+  } catch (error) {
+    if (isQmpError(error, 'DeviceNotFound')) return;
+    if (!isQmpError(error) || !/already in the process of unplug/.test(error.desc)) throw error;
+    // Somebody else's request, perhaps of a daemon that died: its event may have come before we listened.
+    const what = `The removal of a device from VM ${domain.name}`;
+    await pollUntil({ what, timeoutMs: DETACH_TIMEOUT_MS, everyMs: HOST_OPEN_POLL_MS, clock }, async () => {
+      const children = await session.execute('qom-list', { path: '/machine/peripheral' });
+      return children.some(({ name }) => name === id) ? undefined : true;
+    });
+  } finally {
+    stopWaiting.abort();
+  }
+}
+
+async function waitOpened(
+  context: UsbContext,
+  session: QmpSession,
+  id: string,
+  device: UsbDevice,
+  { signal }: Waiting,
+): Promise<void> {
+  const { domain, clock } = context;
+  const what = `Opening ${deviceKey(device)}`;
+  const options = { what, timeoutMs: HOST_OPEN_TIMEOUT_MS, everyMs: HOST_OPEN_POLL_MS, signal, clock };
+  try {
+    await pollUntil(options, async () => ((await isHostDeviceAttached(session, id, {})) ? true : undefined));
+  } catch (error) {
+    if (!isFault(error, 'timeout')) throw error;
+    await checkStillThere(device, context);
+    const { what, hint } = await explainUnopened(device, context);
+    throw new Fault('usb.attach_failed', { device: deviceKey(device), vm: domain.name, what }, { hint });
+  }
+}
+
+/**
+ * Gives what `device_add` needs besides place and id, typed as QEMU 9.2 wants it. A device of the host is named by its
+ * place and by what it is, so that QEMU's own rescan never takes a different device that comes there; never by its
+ * address, which changes.
+ */
+function propertiesOf(
+  slot: UsbSlot,
+  device: UsbDevice,
+): { readonly driver: string; readonly [name: string]: QmpArgument } {
+  const { software, host } = device;
+  if (software === undefined) {
+    const [vendorid, productid] = [device.vendorId, device.productId].map((hex) => Number.parseInt(hex, 16));
+    return { driver: 'usb-host', hostbus: host?.bus, hostport: host?.port, vendorid, productid };
+  }
+  const kind = backingKindOf(software);
+  return {
+    driver: MODELS[software.kind],
+    serial: software.serial === undefined ? undefined : fitSerial(software.serial),
+    drive: kind === 'block' ? backingName(slot) : undefined,
+    removable: kind === 'block' ? true : undefined,
+    chardev: kind === 'chardev' ? backingName(slot) : undefined,
+  };
+}
+
+/** Cuts a serial to what a descriptor holds: QEMU sends each of its UTF-8 bytes as a character, and lets more overflow. */
+function fitSerial(serial: string): string {
+  let fitting = '';
+  for (const character of serial) {
+    if (Buffer.byteLength(fitting + character) > MAX_SERIAL_BYTES) break;
+    fitting += character;
+  }
+  return fitting;
+}
+
+/** Tells whether it is the same plug of the same device; one that QEMU lost is told without its generation. */
+function isSame(there: Attachment, asked: Attachment): boolean {
+  return (
+    formatSlot(there) === formatSlot(asked) &&
+    deviceKey(there) === deviceKey(asked) &&
+    there.deviceId === asked.deviceId &&
+    (there.generation === asked.generation || asked.generation === LOST_GENERATION)
+  );
+}
