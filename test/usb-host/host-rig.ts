@@ -74,7 +74,11 @@ export class HostRig {
   async unplug(port: number): Promise<void> {
     const { qmp } = this.#host;
     const id = `port${port}`;
-    await qmp.executeUntil('device_del', { id }, (event) => event.name === 'DEVICE_DELETED' && event.data.device === id);
+    await qmp.executeUntil(
+      'device_del',
+      { id },
+      (event) => event.name === 'DEVICE_DELETED' && event.data.device === id,
+    );
     const kind = this.#plugged.get(port);
     this.#plugged.delete(port);
     if (kind === 'storage') await qmp.execute('blockdev-del', { 'node-name': id });
