@@ -113,6 +113,11 @@ export class Attacher {
     }
   }
 
+  /** Forgets the failures of one device, by `backend:busid`. */
+  forgiveDevice(key: string): void {
+    if (this.#entries.get(key)?.inFlight === undefined) this.#entries.delete(key);
+  }
+
   /** Forgets what failed of devices that are no longer about. */
   keepOnly(keys: ReadonlySet<string>): void {
     for (const [key, entry] of this.#entries) {

@@ -55,26 +55,24 @@ export function decide(device: UsbDevice, hold: Hold | undefined, claims: readon
 }
 
 /**
- * Makes a function that finds the claims on a device. Assignments to one port or to one vendor and product are looked up,
- * only the others are tried one by one.
+ * Makes a function that finds the claims on a device. Assignments to one port, to one serial number or to one product are
+ * looked up; only the others are tried one by one.
  */
 export function indexClaims(assignments: readonly Assignment[]): (device: UsbDevice) => Claim[] {
-  const byPlace = new Map<string, Assignment[]>();
-  const byProduct = new Map<string, Assignment[]>();
+  const byKey = new Map<string, Assignment[]>();
   const others: Assignment[] = [];
   for (const assignment of assignments) {
-    const { port, deviceId } = assignment.pattern;
-    const place = port === undefined ? '*' : deviceKey(port);
-    const product = deviceId === undefined ? '*' : deviceId.slice(0, 9);
-    if (!place.includes('*')) add(byPlace, place, assignment);
-    else if (!product.includes('*')) add(byProduct, product, assignment);
-    else others.push(assignment);
+    const { port, deviceId = '' } = assignment.pattern;
+    const keys = [...(port === undefined ? [] : [deviceKey(port)]), ...idKeys(deviceId)];
+    const key = keys.find((candidate) => !candidate.includes('*'));
+    const list = key === undefined ? others : byKey.get(key);
+    if (list !== undefined) list.push(assignment);
+    else if (key !== undefined) byKey.set(key, [assignment]);
   }
   return (device) => {
-    const atPlace = byPlace.get(deviceKey(device)) ?? [];
-    const ofProduct = byProduct.get(device.deviceId.slice(0, 9)) ?? [];
+    const lists = [deviceKey(device), ...idKeys(device.deviceId)].map((key) => byKey.get(key) ?? []);
     const claims: Claim[] = [];
-    for (const candidates of [atPlace, ofProduct, others]) {
+    for (const candidates of [...lists, others]) {
       for (const assignment of candidates) {
         const match = matchDevice(assignment.pattern, device);
         if (match !== undefined) claims.push({ assignment, match });
@@ -82,6 +80,13 @@ export function indexClaims(assignments: readonly Assignment[]): (device: UsbDev
     }
     return claims.sort((a, b) => a.assignment.id - b.assignment.id);
   };
+}
+
+/** The parts of a device id that are looked up: `vid:pid:serial`, `vid:pid`. Never the same as a `backend:busid`. */
+function idKeys(deviceId: string): string[] {
+  if (deviceId === '') return [];
+  const productEnd = deviceId.indexOf(':', deviceId.indexOf(':') + 1);
+  return [deviceId.slice(0, deviceId.indexOf(':', productEnd + 1)), deviceId.slice(0, productEnd)];
 }
 
 /** `required` attaches like `auto` does, `ask` waits for a person like `manual` does. */
@@ -118,10 +123,4 @@ function whyLost(claim: Claim, winner: Claim | undefined, places: Places): strin
 
 function lost(claims: readonly Claim[], because: string): Loser[] {
   return claims.map((claim) => ({ ...claim, because }));
-}
-
-function add<V>(map: Map<string, V[]>, key: string, value: V): void {
-  const list = map.get(key);
-  if (list === undefined) map.set(key, [value]);
-  else list.push(value);
 }

@@ -19,7 +19,7 @@ export interface Explanation {
 
 /** Explains a device, by `backend:busid`; `undefined` when it is neither plugged nor attached. */
 export function explain(input: PlanInput, key: string): Explanation | undefined {
-  const [verdict] = plan(input, key).verdicts;
+  const verdict = plan(input).verdicts.find((other) => other.device === key);
   if (verdict === undefined) return undefined;
   const device = input.observed.devices.find((other) => deviceKey(other) === key);
   const nameOf = namesIn(input);

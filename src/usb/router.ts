@@ -11,7 +11,7 @@ import type { VmUuid } from '../model/ids.ts';
 import { deviceKey, type UsbDevice } from '../model/usb.ts';
 import { Attacher, type AttacherOptions, type StepResult } from './attacher.ts';
 import { Observer } from './observer.ts';
-import { holdKey, plan } from './plan.ts';
+import { holdKey, plan, stepKey } from './plan.ts';
 import type { Desired, ObservedVm, Plan, PlanInput, Step, StepExecutors, Verdict } from './plan-types.ts';
 
 /** Where something may have changed. `wishes`: assignments or holds. */
@@ -125,6 +125,11 @@ export class Router {
     return this.#verdicts.get(device);
   }
 
+  /** The devices that are plugged, of all backends that can be read, guarded ones too. */
+  get devices(): readonly UsbDevice[] {
+    return this.#observer.observed.devices;
+  }
+
   /** Gives what a plan would be made from now: devices, VMs, wishes, memory. For views and explanations. */
   planInput(): PlanInput {
     const observed = this.#observer.observed;
@@ -161,6 +166,19 @@ export class Router {
       await this.#observer.lookAtVm(vm);
       await this.#until(() => !this.#isConcerned(vm), inner);
     });
+  }
+
+  /**
+   * Looks at a device's backend again, tries at once what failed before, and resolves when no step is planned or under
+   * way for the device; gives its verdict, if it is plugged or attached. @throws `timeout`, `aborted`
+   */
+  async settleDevice(device: string, signal?: AbortSignal, timeoutMs = 30_000): Promise<Verdict | undefined> {
+    this.#attacher.forgiveDevice(device);
+    await withDeadline({ what: `Moving ${device}`, timeoutMs, signal, clock: this.#clock }, async (inner) => {
+      await this.#observer.lookAtBackend(device.slice(0, device.indexOf(':')));
+      await this.#until(() => !this.#isMoving(device), inner);
+    });
+    return this.#verdicts.get(device);
   }
 
   /**
@@ -267,6 +285,11 @@ export class Router {
   #isConcerned(vm: VmUuid): boolean {
     const isPlanned = this.#plan.steps.some((step) => step.kind !== 'dropHold' && step.vm === vm);
     return isPlanned || this.#attacher.isBusy(vm);
+  }
+
+  #isMoving(device: string): boolean {
+    const isPlanned = this.#plan.steps.some((step) => stepKey(step) === device);
+    return isPlanned || this.#attacher.memory.get(device)?.inFlight !== undefined;
   }
 
   #isEmpty(vm: VmUuid): boolean {

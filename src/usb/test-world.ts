@@ -1,0 +1,103 @@
+/** For tests of this room only: devices, VMs and wishes with everything that a test does not care about filled in. */
+import type { Controller } from '../hypervisor/driver.ts';
+import { type Assignment, type AssignmentMode, type Hold, parseDevicePattern } from '../model/assignment.ts';
+import type { VmUuid } from '../model/ids.ts';
+import { type Attachment, formatDeviceId, parseDeviceRef, type UsbDevice } from '../model/usb.ts';
+import type { ObservedVm, Outcome, PlanInput, Step } from './plan-types.ts';
+
+/** A controller of version 3 unless told otherwise. */
+export function controller(
+  index = 0,
+  ports = 4,
+  speeds: Controller['speeds'] = ['low', 'full', 'high', 'super'],
+): Controller {
+  return { index, version: 3, ports, speeds };
+}
+
+/** Gives the uuid of VM number `number`: `vm(1)`. */
+export function vmId(number: number): VmUuid {
+  return `00000000-0000-4000-8000-${String(number).padStart(12, '0')}` as VmUuid;
+}
+
+/** A VM that runs and is open, named `vm1`, `vm2`, …; a halted one has no domain. */
+export function runningVm(
+  number: number,
+  attachments: readonly Attachment[] = [],
+  more: Partial<ObservedVm> & { readonly controllers?: readonly Controller[] } = {},
+): ObservedVm {
+  const { controllers = [controller()], ...rest } = more;
+  const domain = { controllers, attachments };
+  return { uuid: vmId(number), name: `vm${number}`, power: 'running', isOpen: true, domain, ...rest };
+}
+
+export function haltedVm(number: number): ObservedVm {
+  return { uuid: vmId(number), name: `vm${number}`, power: 'halted', isOpen: false };
+}
+
+/** A stick, `0951:1666` with serial `S1`, plugged at `backend:busid`. */
+export function stick(ref: string, more: Partial<UsbDevice> & { readonly serial?: string } = {}): UsbDevice {
+  const { serial: untrustedSerial = 'S1', ...rest } = more;
+  const [vendorId, productId, interfaces] = ['0951', '1666', ['080650']];
+  const deviceId = formatDeviceId({ vendorId, productId, untrustedSerial, interfaces });
+  const generation = `g1 ${ref}`;
+  return {
+    ...parseDeviceRef(ref),
+    deviceId,
+    vendorId,
+    productId,
+    untrustedSerial,
+    speed: 'high',
+    interfaces,
+    generation,
+    ...rest,
+  };
+}
+
+/** The fact that the device, as it is now, is in VM number `number` at port `port` of controller 0. */
+export function attached(device: UsbDevice, number: number, port = 1): Attachment {
+  const { backend, busid, deviceId, generation } = device;
+  return { vm: vmId(number), controller: 0, port, backend, busid, deviceId, generation };
+}
+
+export function assignment(id: number, number: number, pattern: string, mode: AssignmentMode = 'auto'): Assignment {
+  return { id, vm: vmId(number), pattern: parseDevicePattern(pattern), mode, createdAt: 0 };
+}
+
+export function holdIn({ backend, busid, generation }: UsbDevice, number: number, more: Partial<Hold> = {}): Hold {
+  return { backend, busid, generation, kind: 'in', vm: vmId(number), createdAt: 1, ...more };
+}
+
+export function holdOut({ backend, busid, generation }: UsbDevice): Hold {
+  return { backend, busid, generation, kind: 'out', createdAt: 1 };
+}
+
+export interface WorldParts {
+  readonly devices?: readonly UsbDevice[];
+  readonly vms?: readonly ObservedVm[];
+  readonly assignments?: readonly Assignment[];
+  readonly holds?: readonly Hold[];
+  readonly memory?: PlanInput['memory'];
+  readonly backends?: readonly string[];
+  readonly now?: number;
+}
+
+export function world(parts: WorldParts): PlanInput {
+  const { devices = [], vms = [], assignments = [], holds = [], memory = new Map(), now = 1_000 } = parts;
+  const backends = new Set(parts.backends ?? ['dom0', 'virtual', 'usbvm']);
+  return { observed: { backends, devices, vms }, desired: { assignments, holds }, memory, now };
+}
+
+/** Writes a step as a word: `attach dom0:1-1 vm1 0-2`, `detach dom0:1-1 vm1 0-2`, `dropHold dom0:1-1`. */
+export function wordOf(step: Step): string {
+  if (step.kind === 'dropHold') return `dropHold ${step.hold.backend}:${step.hold.busid}`;
+  const { backend, busid } = step.kind === 'attach' ? step.device : step.attachment;
+  const { controller: index, port } = step.kind === 'attach' ? step.slot : step.attachment;
+  return `${step.kind} ${backend}:${busid} vm${Number(step.vm.slice(-4))} ${index}-${port}`;
+}
+
+/** Writes an outcome as a word: `attached vm1`, `waiting vm2 port`, `left`. */
+export function outcomeWord(outcome: Outcome | undefined): string {
+  if (outcome === undefined || outcome.is === 'left') return outcome?.is ?? 'none';
+  const vm = `vm${Number(outcome.vm.slice(-4))}`;
+  return outcome.is === 'waiting' ? `waiting ${vm} ${outcome.for}` : `${outcome.is} ${vm}`;
+}
