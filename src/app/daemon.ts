@@ -1,0 +1,82 @@
+/** The daemon as a process: one for each home, its socket, its signals, autostart, its end. */
+import type { Places } from '../config/places.ts';
+import { loadSettings } from '../config/settings.ts';
+import { groupId } from '../lib/accounts.ts';
+import { makePrivateFolder, removeLeftovers } from '../lib/atomic-file.ts';
+import { bootId } from '../lib/boot-id.ts';
+import { Fault, messageOf } from '../lib/fault.ts';
+import { type Log, openLog } from '../lib/log.ts';
+import { lockFile } from '../lib/native.ts';
+import { listenUnix } from '../lib/unix-server.ts';
+import { type Composition, compose } from './composition.ts';
+import { performPower } from './flows/power.ts';
+import { peerOf } from './peer.ts';
+
+/** How long the end may take before the process goes anyway. */
+const CLOSE_TIMEOUT_MS = 10_000;
+
+/**
+ * Runs the daemon until it is told to end (SIGTERM, SIGINT). @throws Fault `daemon.running` when another serves this
+ * home, `config.invalid` for the settings, `socket.path_long`
+ */
+export async function runDaemon(options: { readonly version: string; readonly places: Places }): Promise<void> {
+  const { version, places } = options;
+  process.umask(0o077);
+  await makePrivateFolder(places.stateFolder);
+  await makePrivateFolder(places.runtimeFolder);
+  await makePrivateFolder(places.logsFolder);
+  const lock = lockFile(places.lockFile);
+  if ('heldBy' in lock) throw new Fault('daemon.running', { pid: lock.heldBy, home: places.home });
+  const { settings, warnings } = await loadSettings(places.settingsFile);
+  const log = openLog({ level: settings.logLevel });
+  for (const warning of warnings) log.warn(warning);
+  await removeLeftovers(places.savesFolder);
+  const isRoot = process.getuid?.() === 0;
+  const group = isRoot ? groupId('usher') : undefined;
+  const simulatorWorld = process.env['USHER_SIMULATOR_WORLD'];
+  const composition = await compose({ version, places, settings, log, groupId: group, simulatorWorld });
+  process.on('unhandledRejection', (error) => log.error('a promise was left alone: a bug', { error }));
+  process.on('uncaughtException', (error) => log.error('an error was caught by nobody: a bug', { error }));
+
+  await composition.open();
+  const server = await listenUnix(places.socket, (socket) => composition.serveRpc(socket, undefined, peerOf(socket)), {
+    mode: 0o660,
+    groupId: group,
+    onError: (error) => log.warn('a connection could not be accepted', { error }),
+  });
+  await composition.engine.sockets.openAll(composition.engine.inventory.listVms());
+  log.info('ready', { version, pid: process.pid, home: places.home, socket: places.socket });
+  void autostart(composition, log);
+
+  const why = await endSignal();
+  log.info('stopping', { why });
+  const giveUp = setTimeout(() => process.exit(1), CLOSE_TIMEOUT_MS);
+  await server.close();
+  await composition.close();
+  lock.release();
+  clearTimeout(giveUp);
+}
+
+/** Starts the VMs that are marked so, once for each boot of the host, one after the other. */
+async function autostart({ engine }: Composition, log: Log): Promise<void> {
+  const boot = bootId();
+  if (engine.inventory.lastBoot() === boot) return;
+  engine.inventory.noteBoot(boot);
+  const quiet = { notify() {}, signal: new AbortController().signal };
+  for (const record of engine.inventory.listVms().filter((vm) => vm.autostart)) {
+    if (engine.fleet.find(record.uuid)?.state !== 'halted') continue;
+    try {
+      await performPower(engine, record, 'start', {}, quiet);
+    } catch (error) {
+      log.error('a VM could not be started with the host', { vm: record.name, what: messageOf(error) });
+      engine.events.publish('vm.warning', { vm: record.uuid, name: record.name, message: messageOf(error) });
+    }
+  }
+}
+
+function endSignal(): Promise<string> {
+  return new Promise((resolve) => {
+    process.once('SIGTERM', () => resolve('SIGTERM'));
+    process.once('SIGINT', () => resolve('SIGINT'));
+  });
+}

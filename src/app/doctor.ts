@@ -1,0 +1,84 @@
+/** `usher doctor`: what of the host is there, what is missing, and what to do. */
+import { access, constants, readdir, statfs } from 'node:fs/promises';
+import { placesOf } from '../config/places.ts';
+import type { Driver, Finding } from '../hypervisor/driver.ts';
+import { errnoOf, messageOf } from '../lib/fault.ts';
+import { size } from '../lib/text.ts';
+import type { Engine } from './engine.ts';
+
+/** Less free space than this in the state folder is worth a warning. */
+const LITTLE_BYTES = 512 * 1024 * 1024;
+
+/** Examines the host for a daemon that runs. */
+export async function diagnose(engine: Engine): Promise<Finding[]> {
+  const { drivers, places, version, inventory, fleet } = engine;
+  const daemon: Finding = {
+    level: 'ok',
+    subject: 'daemon',
+    says: `usherd ${version}, process ${process.pid}, home ${places.home}`,
+  };
+  const inDrivers = drivers.names.map(async (name): Promise<Finding[]> => {
+    try {
+      return await (await drivers.get(name)).diagnose();
+    } catch (error) {
+      const isUsed = inventory.listVms().some((vm) => vm.driver === name);
+      return [{ level: isUsed ? 'error' : 'note', subject: name, says: messageOf(error) }];
+    }
+  });
+  const warned = fleet.list().filter(({ uuid }) => fleet.warningsOf(uuid).length > 0);
+  const vms = warned.map(({ uuid, name }): Finding => {
+    return {
+      level: 'warning',
+      subject: `VM ${name}`,
+      says: fleet.warningsOf(uuid).at(-1) ?? '',
+      advice: `usher vm show ${name}`,
+    };
+  });
+  return [daemon, ...(await hostFindings(places.stateFolder)), ...(await Promise.all(inDrivers)).flat(), ...vms];
+}
+
+/** Examines the host when no daemon runs. */
+export async function diagnoseHost(): Promise<Finding[]> {
+  const places = placesOf(process.env);
+  const { QemuDriver } = await import('../hypervisor/qemu/driver.ts');
+  const driver: Driver = new QemuDriver({ runtimeDir: places.runtimeFolder, stateDir: places.stateFolder });
+  try {
+    return [...(await hostFindings(places.stateFolder)), ...(await driver.diagnose())];
+  } finally {
+    await driver.close();
+  }
+}
+
+async function hostFindings(stateFolder: string): Promise<Finding[]> {
+  return [...(await usbFindings()), ...(await spaceFindings(stateFolder))];
+}
+
+async function usbFindings(): Promise<Finding[]> {
+  const subject = 'USB of this host';
+  try {
+    const names = await readdir('/sys/bus/usb/devices');
+    const roots = names.filter((name) => name.startsWith('usb')).length;
+    if (roots === 0)
+      return [{ level: 'note', subject, says: 'no USB controller: only software devices can be routed' }];
+    await access('/dev/bus/usb', constants.R_OK | constants.X_OK);
+    return [{ level: 'ok', subject, says: `${roots} root hubs` }];
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') {
+      return [{ level: 'note', subject, says: 'the kernel shows no USB: only software devices can be routed' }];
+    }
+    const advice = 'Run the daemon as root, or give it the right to /dev/bus/usb by a udev rule.';
+    return [{ level: 'error', subject, says: messageOf(error), advice }];
+  }
+}
+
+async function spaceFindings(folder: string): Promise<Finding[]> {
+  try {
+    const { bavail, bsize } = await statfs(folder);
+    const free = bavail * bsize;
+    const says = `${size(free)} free in ${folder}`;
+    if (free >= LITTLE_BYTES) return [{ level: 'ok', subject: 'space', says }];
+    return [{ level: 'warning', subject: 'space', says, advice: 'Suspending a VM needs as much as its memory.' }];
+  } catch {
+    return [];
+  }
+}

@@ -1,0 +1,30 @@
+/** What the daemon is made of, as handlers and flows get it. Types only; composition.ts builds it. */
+
+import type { Places } from '../config/places.ts';
+import type { Inventory } from '../inventory/inventory.ts';
+import type { Clock } from '../lib/clock.ts';
+import type { Log } from '../lib/log.ts';
+import type { UsbNames } from '../usb/names.ts';
+import type { Router } from '../usb/router.ts';
+import type { VirtualPorts } from '../usb/virtual.ts';
+import type { AuditLog } from './audit.ts';
+import type { Drivers } from './drivers.ts';
+import type { EventLog } from './events.ts';
+import type { Fleet } from './fleet.ts';
+import type { MonitorSockets } from './monitor-sockets.ts';
+
+export interface Engine {
+  readonly version: string;
+  readonly places: Places;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly inventory: Inventory;
+  readonly audit: AuditLog;
+  readonly events: EventLog;
+  readonly drivers: Drivers;
+  readonly fleet: Fleet;
+  readonly router: Router;
+  readonly virtualPorts: VirtualPorts;
+  readonly names: UsbNames;
+  readonly sockets: MonitorSockets;
+}

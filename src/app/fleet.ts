@@ -1,0 +1,199 @@
+/**
+ * All VMs of this daemon: a monitor each, made from the inventory, fed with what the drivers show. It brings the
+ * inventory, the drivers and the monitors together, and knows nothing of USB beyond passing on what was seen.
+ */
+import type { Domain, Driver } from '../hypervisor/driver.ts';
+import type { Inventory } from '../inventory/inventory.ts';
+import type { Clock } from '../lib/clock.ts';
+import { Fault, messageOf } from '../lib/fault.ts';
+import type { Log } from '../lib/log.ts';
+import type { Publish } from '../model/event.ts';
+import type { VmUuid } from '../model/ids.ts';
+import type { DriverName, VmRecord } from '../model/vm.ts';
+import { Monitor } from '../monitor/monitor.ts';
+import { isLiving } from '../monitor/states.ts';
+import type { MonitorTiming } from '../monitor/vm-context.ts';
+import type { ObservedVm } from '../usb/plan-types.ts';
+import type { Drivers } from './drivers.ts';
+import { Sightings } from './sightings.ts';
+
+export interface FleetOptions {
+  readonly inventory: Inventory;
+  readonly drivers: Drivers;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly bootId: string;
+  readonly timing: MonitorTiming;
+  readonly publish: Publish;
+  /** Told when a VM's state changed, came or went: its devices may have to move. */
+  readonly onChanged: (vm: VmUuid) => void;
+}
+
+/** How many warnings of a VM are kept for `vm show`. */
+const KEPT_WARNINGS = 5;
+
+interface Member {
+  readonly monitor: Monitor;
+  readonly driver: DriverName;
+  domain: Domain | undefined;
+  warnings: string[];
+}
+
+/**
+ * INVARIANTS: there is one monitor for each VM of the inventory between `open` and `close`; a monitor learns of its
+ * domain by `observe` only, so that what it believes and what the router plans with come from the same sight.
+ */
+export class Fleet {
+  readonly #options: FleetOptions;
+  readonly #members = new Map<VmUuid, Member>();
+  readonly #sightings = new Sightings();
+
+  constructor(options: FleetOptions) {
+    this.#options = options;
+  }
+
+  /** Makes the monitors and adopts what runs; gives how many domains that is. A driver that fails costs its VMs only. */
+  async open(): Promise<number> {
+    const { inventory, log } = this.#options;
+    const records = inventory.listVms();
+    const byDriver = Map.groupBy(records, (record) => record.driver);
+    const lists = await Promise.all([...byDriver].map(([name, ofDriver]) => this.#adoptAll(name, ofDriver)));
+    const adopted = lists.reduce((sum, count) => sum + count, 0);
+    log.info('adopted', { vms: records.length, domains: adopted });
+    return adopted;
+  }
+
+  /** Takes a new VM of the inventory in. */
+  async add(record: VmRecord): Promise<void> {
+    const driver = await this.#options.drivers.get(record.driver);
+    const member = this.#makeMember(record, driver);
+    member.domain = await driver.find(record.uuid);
+    member.monitor.adopt(member.domain);
+    this.#options.onChanged(record.uuid);
+  }
+
+  /** Lets a VM go that has left the inventory. */
+  async remove(uuid: VmUuid): Promise<void> {
+    const member = this.#members.get(uuid);
+    this.#members.delete(uuid);
+    await member?.monitor.close();
+    this.#options.onChanged(uuid);
+  }
+
+  /** Gives the VM's monitor. @throws Fault `hypervisor.missing` when its driver could not be opened */
+  monitorOf(record: Pick<VmRecord, 'uuid' | 'name' | 'driver'>): Monitor {
+    const member = this.#members.get(record.uuid);
+    if (member !== undefined) return member.monitor;
+    const what = `the driver "${record.driver}" of VM ${record.name} could not be opened`;
+    throw new Fault('hypervisor.missing', { what }, { hint: 'See: usher doctor' });
+  }
+
+  /** Gives the VM's monitor, if it has one. */
+  find(uuid: VmUuid): Monitor | undefined {
+    return this.#members.get(uuid)?.monitor;
+  }
+
+  /** The domain as it was seen last, if it lives. */
+  domainOf(uuid: VmUuid): Domain | undefined {
+    const domain = this.#members.get(uuid)?.domain;
+    return isLiving(domain) ? domain : undefined;
+  }
+
+  warningsOf(uuid: VmUuid): readonly string[] {
+    return this.#members.get(uuid)?.warnings ?? [];
+  }
+
+  async driverOf(uuid: VmUuid): Promise<Driver> {
+    const member = this.#members.get(uuid);
+    if (member === undefined) throw new Fault('vm.not_found', { vm: uuid });
+    return await this.#options.drivers.get(member.driver);
+  }
+
+  /** The VM's name, or its uuid when it has left. */
+  nameOf(uuid: VmUuid): string {
+    return this.#members.get(uuid)?.monitor.name ?? uuid;
+  }
+
+  list(): { readonly uuid: VmUuid; readonly name: string }[] {
+    return [...this.#members.values()].map(({ monitor: { uuid, name } }) => ({ uuid, name }));
+  }
+
+  /** Looks at a VM's domain, tells its monitor, and gives the VM as the planner sees it. */
+  async observe(uuid: VmUuid): Promise<ObservedVm | undefined> {
+    const member = this.#members.get(uuid);
+    if (member === undefined) return undefined;
+    const { monitor } = member;
+    member.domain = await this.#sightings.observe(await this.#options.drivers.get(member.driver), uuid);
+    monitor.observe(member.domain);
+    const { name, state: power, isOpen } = monitor;
+    return isLiving(member.domain)
+      ? { uuid, name, power, isOpen, domain: member.domain }
+      : { uuid, name, power, isOpen };
+  }
+
+  /** Gives up what goes on; domains go on. */
+  async close(): Promise<void> {
+    await Promise.all([...this.#members.values()].map(({ monitor }) => monitor.close()));
+  }
+
+  async #adoptAll(name: DriverName, records: readonly VmRecord[]): Promise<number> {
+    const { drivers, log, publish } = this.#options;
+    let driver: Driver;
+    let domains: Map<VmUuid, Domain>;
+    try {
+      driver = await drivers.get(name);
+      domains = new Map((await driver.list()).map((domain) => [domain.uuid, domain]));
+    } catch (error) {
+      log.error('a driver could not be opened', { driver: name, error });
+      for (const { uuid, name: vm } of records)
+        publish('vm.warning', { vm: uuid, name: vm, message: messageOf(error) });
+      return 0;
+    }
+    for (const record of records) {
+      const member = this.#makeMember(record, driver);
+      member.domain = domains.get(record.uuid);
+      domains.delete(record.uuid);
+      member.monitor.adopt(member.domain);
+    }
+    for (const { uuid, name: stranger } of domains.values()) {
+      log.warn('a domain runs that the inventory does not know; it is left alone', { vm: stranger, uuid });
+    }
+    return records.filter((record) => isLiving(this.#members.get(record.uuid)?.domain)).length;
+  }
+
+  #makeMember(record: VmRecord, driver: Driver): Member {
+    const { uuid, name } = record;
+    const { inventory, clock, log, bootId, timing, publish, onChanged } = this.#options;
+    const warn = (message: string) => {
+      log.warn(message, { vm: name });
+      member.warnings = [...member.warnings.filter((other) => other !== message), message].slice(-KEPT_WARNINGS);
+      publish('vm.warning', { vm: uuid, name, message });
+    };
+    const monitor = new Monitor({
+      uuid,
+      name,
+      driver,
+      clock,
+      bootId,
+      timing,
+      log,
+      loadConfig: async () => {
+        const loaded = await inventory.loadConfig(uuid);
+        for (const warning of loaded.warnings) warn(warning);
+        return loaded;
+      },
+      record: inventory.powerRecordOf(uuid),
+      onState: ({ from, to, why }) => {
+        publish('vm.state', { vm: uuid, name, from, to, why });
+        onChanged(uuid);
+      },
+      onDeath: ({ reason, action, detail }) => {
+        publish('vm.death', { vm: uuid, name, reason, action, ...(detail === undefined ? {} : { detail }) });
+      },
+      onWarning: warn,
+    });
+    const member: Member = { monitor, driver: record.driver, domain: undefined, warnings: [] };
+    this.#members.set(uuid, member);
+    return member;
+  }
+}

@@ -1,0 +1,88 @@
+/**
+ * Attaching and detaching by hand: a hold is put, the router does the rest, and the answer waits for it. When it cannot
+ * be done, the hold is as it was before.
+ */
+import { Fault } from '../../lib/fault.ts';
+import type { Hold } from '../../model/assignment.ts';
+import { deviceKey, type UsbDevice, type UsbSlot } from '../../model/usb.ts';
+import type { VmRecord } from '../../model/vm.ts';
+import type { Verdict } from '../../usb/plan-types.ts';
+import type { Call } from '../dispatch.ts';
+import type { Engine } from '../engine.ts';
+
+type Parts = Pick<Engine, 'fleet' | 'router' | 'inventory' | 'clock'>;
+
+const TIMEOUT_MS = 40_000;
+
+/**
+ * Attaches a device to a VM and holds it there; a device that is in another VM is moved.
+ * @throws Fault `usb.guarded`, `vm.state`, `usb.no_port`, `usb.no_controller`, `usb.attach_failed`, `timeout`
+ */
+export async function attachByHand(
+  engine: Parts,
+  device: UsbDevice,
+  record: VmRecord,
+  slot: UsbSlot | undefined,
+  call: Pick<Call, 'signal'>,
+): Promise<void> {
+  const key = deviceKey(device);
+  if (device.guard !== undefined) throw new Fault('usb.guarded', { device: key, what: device.guard });
+  const monitor = engine.fleet.monitorOf(record);
+  if (!monitor.isOpen) {
+    const { name: vm } = record;
+    const hint = `Start it first: usher vm start ${vm}. To have the device whenever it runs: usher usb assign ${vm} ${key} --auto`;
+    throw new Fault(
+      'vm.state',
+      { verb: 'usb attach', vm, state: monitor.state, expected: 'running or paused' },
+      { hint },
+    );
+  }
+  const hold = {
+    ...holdOf(engine, device),
+    kind: 'in' as const,
+    vm: record.uuid,
+    ...(slot === undefined ? {} : { slot }),
+  };
+  await holding(engine, hold, call.signal, (verdict) => {
+    if (verdict?.outcome.is !== 'waiting') return undefined;
+    const { for: reason, detail } = verdict.outcome;
+    const subject = { device: key, vm: record.name };
+    if (reason === 'port') return new Fault('usb.no_port', subject);
+    if (reason === 'controller') return new Fault('usb.no_controller', { ...subject, what: detail });
+    return reason === 'release' ? undefined : new Fault('usb.attach_failed', { ...subject, what: detail });
+  });
+}
+
+/** Detaches a device and keeps it out of every VM. @throws Fault `usb.not_attached`, `usb.detach_failed`, `timeout` */
+export async function detachByHand(engine: Parts, device: UsbDevice, call: Pick<Call, 'signal'>): Promise<void> {
+  await holding(engine, { ...holdOf(engine, device), kind: 'out' }, call.signal, (verdict) => {
+    if (verdict?.outcome.is !== 'waiting') return undefined;
+    return new Fault('usb.detach_failed', { device: deviceKey(device), vm: '', what: verdict.outcome.detail });
+  });
+}
+
+function holdOf(engine: Parts, { backend, busid, generation }: UsbDevice): Omit<Hold, 'kind'> {
+  return { backend, busid, generation, createdAt: engine.clock.now() };
+}
+
+/** Puts the hold and waits until the device rests; `complain` makes the fault of a rest that is not what was asked for. */
+async function holding(
+  engine: Parts,
+  hold: Hold,
+  signal: AbortSignal,
+  complain: (verdict: Verdict | undefined) => Fault | undefined,
+): Promise<void> {
+  const { inventory, router } = engine;
+  const key = deviceKey(hold);
+  const before = inventory.holds().find((other) => deviceKey(other) === key);
+  inventory.putHold(hold);
+  try {
+    const fault = complain(await router.settleDevice(key, signal, TIMEOUT_MS));
+    if (fault !== undefined) throw fault;
+  } catch (error) {
+    if (before === undefined) inventory.dropHold(hold);
+    else inventory.putHold(before);
+    router.hint('wishes');
+    throw error;
+  }
+}

@@ -1,0 +1,100 @@
+/** The sockets of all monitors: opened with their VMs, closed with them or by `quit`. */
+import { mkdir } from 'node:fs/promises';
+import type { Socket } from 'node:net';
+import { join } from 'node:path';
+import type { OperationName } from '../api/operations.ts';
+import type { Clock } from '../lib/clock.ts';
+import { asFault } from '../lib/fault.ts';
+import type { Log } from '../lib/log.ts';
+import type { Actor } from '../model/audit.ts';
+import type { VmUuid } from '../model/ids.ts';
+import type { VmRecord } from '../model/vm.ts';
+import { MonitorSocket } from '../monitor/socket.ts';
+import type { TextCommand } from '../monitor/text-dialect.ts';
+import type { VerbArgs } from '../monitor/verbs.ts';
+import { peerOf } from './peer.ts';
+
+export interface MonitorSocketsOptions {
+  readonly folder: string;
+  readonly groupId: number | undefined;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Performs an operation for a text command. */
+  readonly perform: (operation: OperationName, params: object, peer: Actor) => Promise<unknown>;
+  readonly serveRpc: (socket: Socket, head: Buffer, peer: Actor) => void;
+  /** The word for the VM's state. */
+  readonly stateOf: (vm: VmUuid) => string;
+}
+
+type MonitorVm = Pick<VmRecord, 'uuid' | 'name'>;
+
+/** Opens and closes the sockets of monitors. */
+export class MonitorSockets {
+  readonly #options: MonitorSocketsOptions;
+  readonly #open = new Map<VmUuid, MonitorSocket>();
+
+  constructor(options: MonitorSocketsOptions) {
+    this.#options = options;
+  }
+
+  /** The path of a VM's socket, whether it is open or not. */
+  pathOf(vm: VmUuid): string {
+    return join(this.#options.folder, `${vm}.sock`);
+  }
+
+  /** Opens the sockets of many VMs; one that cannot be opened is logged and costs the others nothing. */
+  async openAll(vms: readonly MonitorVm[]): Promise<void> {
+    await mkdir(this.#options.folder, { recursive: true, mode: 0o750 });
+    await Promise.all(
+      vms.map((vm) =>
+        this.open(vm).catch((error: unknown) => {
+          this.#options.log.error('a monitor socket could not be opened', { vm: vm.name, error });
+        }),
+      ),
+    );
+  }
+
+  /** Opens a VM's socket. @throws Fault `socket.path_long`, `socket.busy` */
+  async open({ uuid, name }: MonitorVm): Promise<void> {
+    const { clock, log, groupId, serveRpc } = this.#options;
+    const socket = await MonitorSocket.open({
+      path: this.pathOf(uuid),
+      clock,
+      log,
+      groupId,
+      peerOf,
+      serveRpc,
+      perform: (command, peer) => this.#perform(uuid, command, peer),
+      onQuit: (peer) => {
+        log.info('a monitor was told to quit', { vm: name, by: peer.user });
+        this.close(uuid).catch((error: unknown) => log.warn(asFault(error).message, { vm: name }));
+      },
+    });
+    this.#open.set(uuid, socket);
+  }
+
+  async close(vm: VmUuid): Promise<void> {
+    const socket = this.#open.get(vm);
+    this.#open.delete(vm);
+    await socket?.close();
+  }
+
+  async closeAll(): Promise<void> {
+    await Promise.all([...this.#open.keys()].map((vm) => this.close(vm)));
+  }
+
+  async #perform(vm: VmUuid, { verb, args }: TextCommand, peer: Actor): Promise<readonly string[]> {
+    if (verb === 'status') return [this.#options.stateOf(vm)];
+    if (verb === 'help' || verb === 'quit') return [];
+    const answer = await this.#options.perform(`vm.${verb}`, { vm, ...paramsOf(args) }, peer);
+    return (
+      (answer as { readonly warnings?: readonly string[] }).warnings?.map((warning) => `warning: ${warning}`) ?? []
+    );
+  }
+}
+
+/** The text dialect's arguments in the words of the operations. */
+function paramsOf({ timeoutMs, ...rest }: VerbArgs): object {
+  const given = Object.entries(rest).filter(([, value]) => value !== undefined);
+  return { ...Object.fromEntries(given), ...(timeoutMs === undefined ? {} : { timeoutSeconds: timeoutMs / 1000 }) };
+}

@@ -1,0 +1,65 @@
+/** The operations about Usher itself: hello, doctor, events, audit. */
+import type { OperationName } from '../../api/operations.ts';
+import { PROTOCOL } from '../../api/views.ts';
+import { Fault } from '../../lib/fault.ts';
+import type { UsherEvent } from '../../model/event.ts';
+import { deviceKey, parseDeviceRef } from '../../model/usb.ts';
+import type { Handlers } from '../dispatch.ts';
+import { diagnose } from '../doctor.ts';
+import type { Engine } from '../engine.ts';
+
+type SystemHandlers = Pick<Handlers, 'hello' | 'doctor' | Extract<OperationName, `${'events' | 'audit'}.${string}`>>;
+
+/** Gives the handlers of what is neither of a VM nor of a device. */
+export function systemHandlers(engine: Engine): SystemHandlers {
+  const { audit, events, inventory, places, version } = engine;
+  return {
+    async hello({ client, protocol }) {
+      if (protocol !== PROTOCOL) {
+        const what = protocol < PROTOCOL ? 'the client is older' : 'the daemon is older';
+        const hint = 'Install one version of both, then restart the daemon; VMs go on meanwhile.';
+        throw new Fault(
+          'rpc.version',
+          { client: `${client} (protocol ${protocol})`, server: `usherd ${version} (protocol ${PROTOCOL})`, what },
+          { hint },
+        );
+      }
+      return { version, protocol: PROTOCOL, pid: process.pid, home: places.home };
+    },
+    async doctor() {
+      return { findings: await diagnose(engine) };
+    },
+    async 'events.follow'({ since, isOnce = false }, { notify, signal }) {
+      const send = (event: UsherEvent) => notify('event', { event });
+      const seq = events.head;
+      if (isOnce) for (const event of events.since(since ?? 0)) send(event);
+      else {
+        const stop = events.subscribe(send, since);
+        signal.addEventListener('abort', stop, { once: true });
+      }
+      return { seq };
+    },
+    async 'audit.list'({ vm, device, since, limit }) {
+      const rows = audit.list({
+        ...(vm === undefined ? {} : { vm: namesOf(vm) }),
+        ...(device === undefined ? {} : { device: deviceKey(parseDeviceRef(device)) }),
+        ...(since === undefined ? {} : { since }),
+        ...(limit === undefined ? {} : { limit }),
+      });
+      return rows.map((row) => ({ ...row, at: new Date(row.at).toISOString() }));
+    },
+    async 'audit.verify'({ head }) {
+      return audit.verify(head);
+    },
+  };
+
+  /** A VM stands in the trail by whichever name the actor used. */
+  function namesOf(ref: string): readonly string[] {
+    try {
+      const { uuid, name } = inventory.findVm(ref);
+      return [uuid, name];
+    } catch {
+      return [ref]; // It may have been removed since.
+    }
+  }
+}

@@ -1,0 +1,117 @@
+/** The operations `vm.*`. */
+import { join } from 'node:path';
+import type { OperationName, Params } from '../../api/operations.ts';
+import type { PowerResult, SaveResult } from '../../api/views.ts';
+import { makePrivateFolder } from '../../lib/atomic-file.ts';
+import { Fault } from '../../lib/fault.ts';
+import { lastLines } from '../../lib/tail.ts';
+import { printable } from '../../lib/text.ts';
+import type { VmRecord } from '../../model/vm.ts';
+import type { PerformResult } from '../../monitor/monitor.ts';
+import type { Verb } from '../../monitor/states.ts';
+import type { VerbArgs } from '../../monitor/verbs.ts';
+import type { Call, Handlers } from '../dispatch.ts';
+import type { Engine } from '../engine.ts';
+import { performPower } from '../flows/power.ts';
+import { vmDetails, vmView } from '../views.ts';
+
+type VmHandlers = Pick<Handlers, Extract<OperationName, `vm.${string}`>>;
+
+/** Gives the handlers of `vm.*`. */
+export function vmHandlers(engine: Engine): VmHandlers {
+  const { inventory, fleet, router, sockets, places } = engine;
+
+  const power = async (verb: Verb, params: { vm: string }, args: VerbArgs, call: Call): Promise<PowerResult> => {
+    const record = inventory.findVm(params.vm);
+    return powerResult(record, await performPower(engine, record, verb, args, call));
+  };
+  const save = async (
+    verb: 'suspend' | 'checkpoint',
+    record: VmRecord,
+    file: string,
+    call: Call,
+  ): Promise<SaveResult> => {
+    const result = await performPower(engine, record, verb, { file }, call);
+    return { ...powerResult(record, result), file, bytes: result.bytes ?? 0 };
+  };
+  const timing = (params: { timeoutSeconds?: number }) =>
+    params.timeoutSeconds === undefined ? {} : { timeoutMs: params.timeoutSeconds * 1000 };
+
+  return {
+    async 'vm.create'(params) {
+      if ((params.path === undefined) === (params.content === undefined)) {
+        throw new Fault('params.invalid', { field: 'path', what: 'either a path or a content is expected' });
+      }
+      const { record, warnings } = await inventory.createVm(params);
+      await fleet.add(record);
+      await sockets.open(record);
+      engine.events.publish('vm.created', { vm: record.uuid, name: record.name });
+      for (const message of warnings)
+        engine.events.publish('vm.warning', { vm: record.uuid, name: record.name, message });
+      return vmView(engine, record);
+    },
+    async 'vm.list'() {
+      return inventory.listVms().map((record) => vmView(engine, record));
+    },
+    async 'vm.show'({ vm }) {
+      return await vmDetails(engine, inventory.findVm(vm));
+    },
+    async 'vm.set'({ vm, autostart }) {
+      const { uuid } = inventory.findVm(vm);
+      inventory.patchVm(uuid, { autostart });
+      return vmView(engine, inventory.findVm(uuid));
+    },
+    async 'vm.remove'({ vm }) {
+      const record = inventory.findVm(vm);
+      const state = fleet.find(record.uuid)?.state ?? 'halted';
+      if (state !== 'halted') {
+        const hint = `End it first: usher vm shutdown ${record.name}, or usher vm destroy ${record.name}`;
+        throw new Fault('vm.state', { verb: 'remove', vm: record.name, state, expected: 'halted' }, { hint });
+      }
+      const view = vmView(engine, record);
+      await sockets.close(record.uuid);
+      inventory.removeVm(record.uuid);
+      await fleet.remove(record.uuid);
+      router.hint('wishes');
+      engine.events.publish('vm.removed', { vm: record.uuid, name: record.name });
+      return view;
+    },
+    'vm.start': (params, call) => power('start', params, { isPaused: params.isPaused }, call),
+    'vm.pause': (params, call) => power('pause', params, {}, call),
+    'vm.unpause': (params, call) => power('unpause', params, {}, call),
+    'vm.shutdown': (params, call) => power('shutdown', params, timing(params), call),
+    'vm.restart': (params, call) => power('restart', params, { ...timing(params), isForced: params.isForced }, call),
+    'vm.reset': (params, call) => power('reset', params, {}, call),
+    'vm.destroy': (params, call) => power('destroy', params, {}, call),
+    async 'vm.suspend'({ vm, file }, call) {
+      const record = inventory.findVm(vm);
+      if (file === undefined) await makePrivateFolder(places.savesFolder);
+      return await save('suspend', record, file ?? join(places.savesFolder, `${record.uuid}.save`), call);
+    },
+    'vm.restore': (params, call) => power('restore', params, restoreArgs(params), call),
+    async 'vm.checkpoint'({ vm, file }, call) {
+      return await save('checkpoint', inventory.findVm(vm), file, call);
+    },
+    async 'vm.console'({ vm }) {
+      const record = inventory.findVm(vm);
+      const paths = (await fleet.driverOf(record.uuid)).consoleOf(record.uuid);
+      if (fleet.domainOf(record.uuid) === undefined) {
+        throw new Fault('vm.no_domain', { vm: record.name }, { hint: `Its last words: usher vm log ${record.name}` });
+      }
+      return paths;
+    },
+    async 'vm.log'({ vm, lines = 100 }) {
+      const record = inventory.findVm(vm);
+      const { log } = (await fleet.driverOf(record.uuid)).consoleOf(record.uuid);
+      return { lines: (await lastLines(log, lines)).map((line) => printable(line, 2000)) };
+    },
+  };
+}
+
+function restoreArgs({ file, isPaused, isKept }: Params<'vm.restore'>): VerbArgs {
+  return { file, isPaused, isKept };
+}
+
+function powerResult(record: VmRecord, { state, warnings }: PerformResult): PowerResult {
+  return { name: record.name, uuid: record.uuid, state, warnings };
+}

@@ -1,0 +1,122 @@
+/** Makes the shapes that operations answer with, out of records, sights and verdicts. Escapes what devices say. */
+import type { AssignmentView, DeviceView, ExplainView, HoldView, VmDetails, VmView } from '../api/views.ts';
+import { type Assignment, formatDevicePattern, type Hold, matchDevice } from '../model/assignment.ts';
+import { deviceKey, formatSlot, type UsbDevice } from '../model/usb.ts';
+import type { VmConfig, VmRecord } from '../model/vm.ts';
+import type { Explanation } from '../usb/explain.ts';
+import type { Verdict } from '../usb/plan-types.ts';
+import type { Engine } from './engine.ts';
+
+/** Gives a VM's row. */
+export function vmView({ inventory, fleet }: Engine, record: VmRecord): VmView {
+  const { uuid, name, driver, autostart } = record;
+  const { memoryMiB, vcpus } = inventory.summaryOf(uuid);
+  const domain = fleet.domainOf(uuid);
+  return {
+    name,
+    uuid,
+    state: fleet.find(uuid)?.state ?? 'halted',
+    driver,
+    memoryMiB,
+    vcpus,
+    autostart,
+    ...(domain === undefined ? {} : { handle: domain.handle }),
+    devices: (domain?.attachments ?? []).map(deviceKey),
+  };
+}
+
+/** Gives all that is known of a VM. */
+export async function vmDetails(engine: Engine, record: VmRecord): Promise<VmDetails> {
+  const { fleet, inventory, sockets } = engine;
+  const { uuid, path, suspendFile } = record;
+  const domain = fleet.domainOf(uuid);
+  const console = (await fleet.driverOf(uuid)).consoleOf(uuid);
+  const config: VmConfig = inventory.storedConfig(uuid);
+  return {
+    ...vmView(engine, record),
+    ...(path === undefined ? {} : { path }),
+    ...(config.kernel === undefined ? {} : { kernel: config.kernel }),
+    onCrash: config.onCrash,
+    onHalt: config.onHalt,
+    onReboot: config.onReboot,
+    socket: sockets.pathOf(uuid),
+    console,
+    ...(suspendFile === undefined ? {} : { suspendFile }),
+    controllers: (domain?.controllers ?? []).map(({ index, version, ports }) => ({ index, version, ports })),
+    attachments: (domain?.attachments ?? []).map((attachment) => ({
+      slot: formatSlot(attachment),
+      device: deviceKey(attachment),
+      deviceId: attachment.deviceId,
+    })),
+    warnings: fleet.warningsOf(uuid),
+  };
+}
+
+/** Gives a device's row, from its verdict and, if it is plugged, itself. */
+export function deviceView(
+  { fleet, names }: Pick<Engine, 'fleet' | 'names'>,
+  verdict: Verdict,
+  device: UsbDevice | undefined,
+  why: string,
+): DeviceView {
+  const { outcome } = verdict;
+  const isGuarded = verdict.decider.by === 'guard' && outcome.is === 'left';
+  return {
+    device: verdict.device,
+    deviceId: verdict.deviceId,
+    description: device === undefined ? '' : names.describe(device),
+    speed: device?.speed ?? '',
+    state: verdict.isGone ? 'gone' : isGuarded ? 'guarded' : outcome.is,
+    ...('vm' in outcome ? { vm: fleet.nameOf(outcome.vm) } : {}),
+    ...('slot' in outcome ? { slot: formatSlot(outcome.slot) } : {}),
+    why,
+  };
+}
+
+/** Gives the whole answer to "why". */
+export function explainView(
+  view: DeviceView,
+  explanation: Explanation,
+  nameOf: Engine['fleet']['nameOf'],
+): ExplainView {
+  const { device, deviceId, description, state, vm, slot } = view;
+  return {
+    device,
+    deviceId,
+    description,
+    state,
+    ...(vm === undefined ? {} : { vm }),
+    ...(slot === undefined ? {} : { slot }),
+    because: explanation.because,
+    losers: explanation.losers.map(({ assignment, because }) => ({
+      assignment: assignment.id,
+      vm: nameOf(assignment.vm),
+      because,
+    })),
+    twins: explanation.twins,
+    changes: explanation.changes.map(({ says, command, gives }) => ({
+      says,
+      ...(command === undefined ? {} : { command }),
+      gives: gives.vm === undefined ? gives.is : `${gives.is} ${nameOf(gives.vm)}`,
+    })),
+  };
+}
+
+export function assignmentView(
+  { fleet, router }: Pick<Engine, 'fleet' | 'router'>,
+  assignment: Assignment,
+): AssignmentView {
+  const { id, vm, pattern, mode } = assignment;
+  const matching = router.devices.filter((device) => matchDevice(pattern, device) !== undefined);
+  return { id, vm: fleet.nameOf(vm), device: formatDevicePattern(pattern), mode, matches: matching.map(deviceKey) };
+}
+
+export function holdView({ fleet }: Pick<Engine, 'fleet'>, hold: Hold): HoldView {
+  const since = new Date(hold.createdAt).toISOString();
+  return {
+    device: deviceKey(hold),
+    kind: hold.kind,
+    ...(hold.vm === undefined ? {} : { vm: fleet.nameOf(hold.vm) }),
+    since,
+  };
+}
