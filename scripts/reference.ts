@@ -1,0 +1,217 @@
+/**
+ * `npm run reference`: writes docs/reference/ from the tables of the code: operations, commands, config keys, settings,
+ * faults. What the tables do not say is not in the pages; test/house/reference.test.ts refuses pages that are behind.
+ */
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import type { GenericSchema } from 'valibot';
+import { OPERATIONS } from '../src/api/operations.ts';
+import type { CommandSpec } from '../src/cli/command.ts';
+import { SYSTEM_COMMANDS } from '../src/cli/commands/system.ts';
+import { USB_COMMANDS } from '../src/cli/commands/usb.ts';
+import { VM_COMMANDS } from '../src/cli/commands/vm.ts';
+import { SETTINGS } from '../src/config/settings.ts';
+import { KEYS_NOT_HONOURED, VM_KEYS } from '../src/config/vm-keys.ts';
+import { EXIT, FAULTS } from '../src/lib/fault.ts';
+
+const ROOT = join(import.meta.dirname, '..');
+
+/** What an exit status means, for people. */
+const EXIT_MEANING: Readonly<Record<keyof typeof EXIT, string>> = {
+  ok: 'it worked',
+  failed: 'it failed; the sentence says why',
+  usage: 'the command line or an input file makes no sense',
+  unreachable: 'no daemon answers, or it speaks another protocol',
+  notFound: 'the VM, device, port or number does not exist',
+  conflict: 'the state does not allow it, or the thing is busy or exists already',
+  denied: 'the user may not',
+  timeout: 'it took too long',
+  partly: 'some of it was done; no command gives it yet',
+  offline: 'it needs a hypervisor in offline mode; no command gives it yet',
+};
+
+/** Gives every page: path below the project's folder, content. */
+export function referencePages(): ReadonlyMap<string, string> {
+  const pages: [string, string, string][] = [
+    ['operations.md', 'src/api/operations.ts', operationsPage()],
+    ['commands.md', 'src/cli/commands/', commandsPage()],
+    ['vm-config.md', 'src/config/vm-keys.ts', vmConfigPage()],
+    ['settings.md', 'src/config/settings.ts', settingsPage()],
+    ['faults.md', 'src/lib/fault.ts', faultsPage()],
+  ];
+  return new Map(
+    pages.map(([name, source, text]) => [
+      `docs/reference/${name}`,
+      `<!-- Written by npm run reference from ${source}: change that, not this. -->\n${text.trimEnd()}\n`,
+    ]),
+  );
+}
+
+function operationsPage(): string {
+  const results = resultNames();
+  const parts = Object.entries(OPERATIONS).map(([name, { class: kind, params, doc }]) => {
+    const rows = Object.entries(entriesOf(params)).map(([field, schema]) => [
+      code(field),
+      typeOf(schema),
+      schema.type === 'exact_optional' ? 'no' : 'yes',
+    ]);
+    return [
+      `### ${name}`,
+      '',
+      `${doc} Class \`${kind}\`, answers ${code(results.get(name) ?? 'nothing')}.`,
+      ...(rows.length === 0 ? [] : ['', table(['parameter', 'takes', 'needed'], rows)]),
+      '',
+    ].join('\n');
+  });
+  return `# Operations
+
+The closed list of what Usher can be asked, by RPC ([protocol](../protocols/rpc.md)) and so by every command. A \`read\` changes nothing; a \`write\` changes what
+is stored; a \`control\` changes what runs. All but reads are written into the audit trail. The shapes of the answers are in [src/api/views.ts](../../src/api/views.ts).
+
+${parts.join('\n')}`;
+}
+
+function commandsPage(): string {
+  const commands: readonly CommandSpec[] = [...VM_COMMANDS, ...USB_COMMANDS, ...SYSTEM_COMMANDS];
+  const parts = commands.map((spec) => {
+    const args = (spec.args ?? []).map(({ name, isOptional }) => (isOptional ? `[${name}]` : `<${name}>`));
+    const head = ['usher', ...(spec.noun === undefined ? [] : [spec.noun]), spec.verb, ...args].join(' ');
+    const says = 'says' in spec.about ? spec.about.says : OPERATIONS[spec.about.operation].doc;
+    const also = spec.aliases === undefined ? '' : ` Also: ${spec.aliases.map(code).join(', ')}.`;
+    const rows = [
+      ...(spec.args ?? []).map(({ name, doc }) => [code(name), doc]),
+      ...(spec.options ?? []).map(({ flags, doc, choices, isRequired }) => [
+        code(flags),
+        [doc, ...(choices === undefined ? [] : [choices.join(', ')]), ...(isRequired ? ['needed'] : [])].join('; '),
+      ]),
+    ];
+    return [
+      `### ${code(head)}`,
+      '',
+      `${says}${also}`,
+      ...(rows.length === 0 ? [] : ['', table(['word', 'meaning'], rows)]),
+      '',
+      '```sh',
+      ...(spec.examples ?? []),
+      '```',
+      '',
+    ].join('\n');
+  });
+  return `# Commands
+
+Every command takes \`--json\` (the answer as JSON) and \`--help\`. Exit statuses: [faults.md](faults.md).
+
+${parts.join('\n')}`;
+}
+
+function vmConfigPage(): string {
+  const rows = VM_KEYS.map(({ key, aliases, takes, otherwise, meaning }) => [
+    [key, ...aliases].map(code).join(', '),
+    takes,
+    otherwise,
+    meaning,
+  ]);
+  return `# A VM's config file
+
+One \`key = value\` a line; \`#\` begins a comment line. It is the format of xenvm, with keys of Usher's own (\`driver\`, \`usbctrl\`). Relative paths start from the
+file's folder. A line that makes no sense is refused with file, line and column; an unknown key is a warning. The file is read again at each start; when it
+is gone or broken by then, the last good content serves, with a warning.
+
+${table(['key', 'takes', 'without it', 'meaning'], rows)}
+
+These keys of xenvm are known and not honoured yet; a file may have them, and is warned about each:
+
+${[...KEYS_NOT_HONOURED].map(code).join(' ')}`;
+}
+
+function settingsPage(): string {
+  const rows = Object.entries(SETTINGS).map(([name, { takes, otherwise, meaning }]) => [
+    code(name),
+    takes,
+    String(otherwise) || 'none',
+    meaning,
+  ]);
+  return `# The daemon's settings
+
+\`usherd.yaml\`, \`name: value\` a line: in \`/etc/usher\` for root, in \`$XDG_CONFIG_HOME/usher\` for others, in \`$USHER_HOME\` when that is set. No file is needed. It is
+read when the daemon starts.
+
+${table(['setting', 'takes', 'without it', 'meaning'], rows)}`;
+}
+
+function faultsPage(): string {
+  const exits = Object.entries(EXIT).map(([name, status]) => [
+    String(status),
+    EXIT_MEANING[name as keyof typeof EXIT_MEANING],
+  ]);
+  const faults = Object.entries(FAULTS).map(([name, { exit, http, text }]) => [
+    code(name),
+    String(exit),
+    String(http),
+    text,
+  ]);
+  return `# Exit statuses and faults
+
+## Exit statuses of \`usher\` and \`usherd\`
+
+${table(['status', 'meaning'], exits)}
+
+\`usher audit verify\` gives 1 when the trail is not whole, \`usher doctor\` when it found an error.
+
+## Faults
+
+What a user may see has a code of this table. Over RPC it is \`error.data\`: \`code\`, \`message\`, \`details\` (the words in braces), and often a \`hint\` that says what to do. With
+\`--json\` the command prints the same on standard error. The HTTP statuses are kept for an HTTP interface, which does not exist yet.
+
+${table(['code', 'exit', 'HTTP', 'sentence'], faults)}`;
+}
+
+/** What answers an operation, by the interface `Results` of operations.ts: types leave no trace but in the source. */
+function resultNames(): ReadonlyMap<string, string> {
+  const source = readFileSync(join(ROOT, 'src/api/operations.ts'), 'utf8');
+  const body = /export interface Results \{\n(.*?)\n\}/s.exec(source)?.[1] ?? '';
+  return new Map([...body.matchAll(/^ {2}'?([\w.]+)'?: (.+);$/gm)].map(([, name = '', type = '']) => [name, type]));
+}
+
+interface AnySchema {
+  readonly type: string;
+  readonly entries?: Readonly<Record<string, AnySchema>>;
+  readonly wrapped?: AnySchema;
+  readonly options?: readonly string[];
+  readonly pipe?: readonly { readonly type: string; readonly requirement?: unknown; readonly message?: unknown }[];
+}
+
+function entriesOf(schema: GenericSchema): Readonly<Record<string, AnySchema>> {
+  return (schema as unknown as AnySchema).entries ?? {};
+}
+
+/** Says what a schema takes, for people. */
+function typeOf(schema: AnySchema): string {
+  if (schema.wrapped !== undefined) return typeOf(schema.wrapped);
+  if (schema.options !== undefined) return schema.options.map(code).join(', ');
+  const isInteger = schema.pipe?.some(({ type }) => type === 'integer');
+  const limits = (schema.pipe ?? []).flatMap(({ type, requirement, message }) => {
+    if (type === 'max_length') return [`${requirement} characters at most`];
+    if (type === 'min_value') return [`${requirement} or more`];
+    if (type === 'max_value') return [`${requirement} at most`];
+    if (type === 'regex') return [`matching ${code(String(requirement))}`];
+    return type === 'check' ? [String(message)] : [];
+  });
+  return [isInteger ? 'whole number' : schema.type, ...limits].join('; ');
+}
+
+function code(text: string): string {
+  return `\`${text}\``;
+}
+
+function table(titles: readonly string[], rows: readonly (readonly string[])[]): string {
+  const line = (cells: readonly string[]) => `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;
+  return [line(titles), `|${titles.map(() => '---|').join('')}`, ...rows.map(line)].join('\n');
+}
+
+if (import.meta.main) {
+  for (const [path, text] of referencePages()) {
+    mkdirSync(dirname(join(ROOT, path)), { recursive: true });
+    writeFileSync(join(ROOT, path), text);
+  }
+}
