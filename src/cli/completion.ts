@@ -1,7 +1,7 @@
 /** Shell completion: scripts that ask `usher __complete WORDS…`, and the answers. */
 import type { Client } from '../api/client.ts';
 import { Fault } from '../lib/fault.ts';
-import type { CommandSpec, Completion } from './command.ts';
+import type { CommandSpec, Completion, OptionSpec } from './command.ts';
 
 export const SHELLS = ['bash', 'zsh', 'fish'] as const;
 
@@ -47,9 +47,9 @@ export async function complete(
   commands: readonly CommandSpec[],
   daemon: () => Promise<Client>,
 ): Promise<readonly string[]> {
-  const before = words.slice(0, -1).filter((word) => !word.startsWith('-'));
+  const typed = words.slice(0, -1);
   const last = words.at(-1) ?? '';
-  const [first, second] = before;
+  const [first, second] = typed.filter((word) => !word.startsWith('-'));
   if (first === undefined) return unique(commands.map((command) => command.noun ?? command.verb));
   const ofNoun = commands.filter((command) => command.noun === first);
   if (ofNoun.length > 0 && second === undefined) return ofNoun.map((command) => command.verb);
@@ -58,11 +58,16 @@ export async function complete(
     commands.find((spec) => spec.noun === undefined && spec.verb === first);
   if (command === undefined) return [];
   if (last.startsWith('-')) return (command.options ?? []).flatMap((option) => longName(option.flags));
-  const option = command.options?.find((spec) => longName(spec.flags)[0] === words.at(-2));
-  if (option?.choices !== undefined) return option.choices;
-  if (option?.flags.includes('<')) return ['__files'];
+  const option = valuedOption(command, typed.at(-1));
+  if (option !== undefined) return option.choices ?? ['__files'];
+  const before = typed.filter((word, i) => !word.startsWith('-') && valuedOption(command, typed[i - 1]) === undefined);
   const place = before.length - (command.noun === undefined ? 1 : 2);
   return await candidates(command.args?.[place]?.completion, daemon);
+}
+
+/** Gives the option that the word is, if a value follows it. */
+function valuedOption({ options = [] }: CommandSpec, word = ''): OptionSpec | undefined {
+  return options.find(({ flags }) => flags.includes('<') && flags.match(/--?[a-z-]+/g)?.includes(word));
 }
 
 async function candidates(
