@@ -44,10 +44,15 @@ export class Context {
     return config;
   }
 
-  /** Starts a new VM and waits until its guest has booted. */
+  /** Starts a new VM whose guest has booted and answers. */
   async boot(): Promise<VmConfig> {
-    const config = await this.start({ isPaused: false });
-    await this.rig.guest(config.uuid).waitReady();
+    if (this.rig.boot === undefined) {
+      const config = await this.start({ isPaused: false });
+      await this.rig.guest(config.uuid).waitReady();
+      return config;
+    }
+    const config = this.rig.makeConfig();
+    await this.rig.boot(this.driver, config);
     return config;
   }
 

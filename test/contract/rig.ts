@@ -36,6 +36,8 @@ export interface Rig {
    * takes every device of `makeDevice` and has four ports or more.
    */
   makeConfig(changes?: Partial<VmConfig>): VmConfig;
+  /** Starts a VM and returns when its guest answers, where that can be had quicker than by a boot. */
+  boot?(driver: Driver, config: VmConfig): Promise<void>;
   /** Kinds of device that can be attached here. */
   readonly deviceKinds: readonly SoftwareKind[];
   /** Makes a device that can be attached, another one at each call, with a serial. */

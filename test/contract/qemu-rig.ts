@@ -1,0 +1,166 @@
+/**
+ * The rig of the contract suite for real QEMU and the lab's guest. Guests are not booted each time: the first one's state
+ * is kept, and later ones go on from it, which takes a tenth of the time.
+ */
+import { mkdir, mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { GuestConsole } from '../../lab/console.ts';
+import { GUEST_CMDLINE, guestImage } from '../../lab/guest.ts';
+import type { Driver } from '../../src/hypervisor/driver.ts';
+import { QemuDriver, type QemuDriverOptions } from '../../src/hypervisor/qemu/driver.ts';
+import { formatHeader, HEADER_BYTES, readSaveHeader } from '../../src/hypervisor/qemu/save-file.ts';
+import { sleep, systemClock } from '../../src/lib/clock.ts';
+import { pollUntil } from '../../src/lib/deadline.ts';
+import { exec } from '../../src/lib/exec.ts';
+import { newUuid, type VmUuid } from '../../src/model/ids.ts';
+import { SOFTWARE_KINDS } from '../../src/model/usb.ts';
+import type { VmConfig } from '../../src/model/vm.ts';
+import type { GuestHand, Rig } from './rig.ts';
+import { makeSoftwareDevice } from './software-device.ts';
+
+export interface QemuRig extends Rig {
+  openDriver(changes?: Partial<QemuDriverOptions>): Promise<Driver>;
+  boot(driver: Driver, config: VmConfig): Promise<void>;
+  /** Where the domain's sockets are. */
+  runtimeOf(uuid: VmUuid): string;
+  pidOf(uuid: VmUuid): Promise<number>;
+}
+
+const BOOT_TIMEOUT_MS = 60_000;
+const ANSWER_TIMEOUT_MS = 20_000;
+const PING_TIMEOUT_MS = 500;
+const STICK_BYTES = 1024 * 1024;
+
+export async function makeQemuRig(): Promise<QemuRig> {
+  const image = await guestImage();
+  const folder = await mkdtemp(join(tmpdir(), 'usher-qemu-'));
+  const runtimeDir = join(folder, 'run');
+  const stateDir = join(folder, 'logs');
+  const saves = join(folder, 'saves');
+  await mkdir(saves);
+  const fullFolder = await mountFull(join(folder, 'full'));
+  const booted = join(folder, 'booted');
+  let hasBooted = false;
+  let made = 0;
+  const guest = (uuid: VmUuid) => guestHand(join(runtimeDir, uuid));
+  return {
+    openDriver: async (changes) => new QemuDriver({ runtimeDir, stateDir, ...changes }),
+    makeConfig: (changes) => ({
+      uuid: newUuid(),
+      name: `contract-${++made}`,
+      driver: 'qemu',
+      kernel: image.kernel,
+      initrd: image.initrd,
+      cmdline: GUEST_CMDLINE,
+      memoryMiB: 192,
+      vcpus: 1,
+      disks: [],
+      startup: { do: 'started' },
+      onCrash: 'preserve',
+      onHalt: 'preserve',
+      onReboot: 'preserve',
+      usbControllers: [
+        { type: 'auto', version: 3, ports: 8 },
+        { type: 'auto', version: 1, ports: 2 },
+      ],
+      ...changes,
+    }),
+    deviceKinds: SOFTWARE_KINDS,
+    makeDevice: async (kind) => {
+      const serial = `S${++made}`;
+      const file = kind === 'storage' ? join(folder, `stick-${made}.img`) : undefined;
+      if (file !== undefined) await writeFile(file, Buffer.alloc(STICK_BYTES, made));
+      return makeSoftwareDevice({ kind, busid: `1-${made}`, serial, file });
+    },
+    guest,
+    async boot(driver, config) {
+      if (hasBooted) await nameState(booted, config);
+      await driver.start(config, { isPaused: false, restoreFrom: hasBooted ? booted : undefined });
+      await guest(config.uuid).waitReady();
+      if (!hasBooted) await driver.save(config.uuid, booted, { afterwards: 'running' });
+      hasBooted = true;
+    },
+    folder: saves,
+    ...(fullFolder === undefined ? {} : { fullFolder }),
+    elapse: (ms) => sleep(systemClock, ms),
+    patienceMs: BOOT_TIMEOUT_MS,
+    runtimeOf: (uuid) => join(runtimeDir, uuid),
+    pidOf: (uuid) => pidIn(join(runtimeDir, uuid)),
+    close: async () => {
+      if (fullFolder !== undefined) await exec(['umount', fullFolder], { timeoutMs: 10_000 });
+      await rm(folder, { recursive: true });
+    },
+  };
+}
+
+/** Makes the kept state that of another VM: all guests of the rig are alike but for their names. */
+async function nameState(path: string, { uuid, name }: VmConfig): Promise<void> {
+  const header = await readSaveHeader(path);
+  if (header === undefined) throw new Error('the booted guest was not kept');
+  const file = await open(path, 'r+');
+  try {
+    await file.write(formatHeader({ ...header, uuid, name }), 0, HEADER_BYTES, 0);
+  } finally {
+    await file.close();
+  }
+}
+
+/** Mounts a file system with room for nothing, where that is allowed. */
+async function mountFull(folder: string): Promise<string | undefined> {
+  await mkdir(folder);
+  const mount = ['mount', '-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', folder] as const;
+  return exec([...mount], { timeoutMs: 10_000 }).then(
+    () => folder,
+    () => undefined,
+  );
+}
+
+async function pidIn(runtime: string): Promise<number> {
+  return Number(await readFile(join(runtime, 'pid'), 'utf8'));
+}
+
+/** Talks to the guest over its console: a connection for each question, for QEMU serves one at a time. */
+function guestHand(runtime: string): GuestHand {
+  async function use<T>(talk: (console: GuestConsole) => Promise<T>): Promise<T> {
+    const console = await GuestConsole.connect(join(runtime, 'console.sock'));
+    try {
+      return await talk(console);
+    } finally {
+      console.close();
+    }
+  }
+  const ask = (words: string, answer: RegExp) =>
+    use(async (console) => (await console.ask(words, answer, ANSWER_TIMEOUT_MS)).text.split(' '));
+  const end = (words: string, answer: RegExp) => async () => {
+    await ask(words, answer);
+  };
+  return {
+    waitReady: () =>
+      use(async (console) => {
+        // What is typed before the guest listens may be lost, so it is asked until it answers.
+        const what = 'The answer of the guest';
+        await pollUntil({ what, timeoutMs: BOOT_TIMEOUT_MS, everyMs: 10 }, async () => {
+          const word = newUuid().slice(0, 8);
+          return console.ask(`ping ${word}`, new RegExp(`pong ${word}`), PING_TIMEOUT_MS).catch(() => undefined);
+        });
+      }),
+    bootId: async () => (await ask('boot', /^USHER-GUEST boot /))[2] ?? '',
+    ticks: async () => Number((await ask('ticks', /^USHER-GUEST ticks /))[2]),
+    usb: () =>
+      use(async (console) => {
+        await console.ask('usb', /^USHER-GUEST usb-end/, ANSWER_TIMEOUT_MS);
+        const listed = console.lines.filter(({ text }) => text.startsWith('USHER-GUEST usb= '));
+        return listed.map(({ text }) => {
+          const [, , , id, serial = ''] = text.split(' ');
+          return `${id}:${decodeURIComponent(serial.slice('serial='.length))}`;
+        });
+      }),
+    powerOff: end('poweroff', /^USHER-GUEST poweroff/),
+    reboot: end('reboot', /^USHER-GUEST reboot/),
+    panic: () => use(async (console) => void console.command('panic')).then(() => sleep(systemClock, 100)),
+    kill: async () => {
+      process.kill(await pidIn(runtime), 'SIGKILL');
+    },
+  };
+}
