@@ -1,0 +1,150 @@
+/**
+ * The stage of the attach benchmark: one guest, started by Usher, in which devices are attached by Usher and by a bare
+ * script in turns, over one and the same QMP connection. Every moment is taken by this process's monotonic clock.
+ */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { connect, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { GuestConsole } from '../../lab/console.ts';
+import { GUEST_CMDLINE, guestImage } from '../../lab/guest.ts';
+import type { Client } from '../../src/api/client.ts';
+import { Home } from './home.ts';
+import { type Peer, startPeer } from './peers/peer.ts';
+import { QmpTap } from './qmp-tap.ts';
+
+/** How long one device took, in milliseconds. */
+export interface AttachTimes {
+  /** From the request's last byte until `device_add` was on its way to QEMU. */
+  readonly sentMs: number;
+  /** From the request until the guest's kernel has told of the device. */
+  readonly reportedMs: number;
+}
+
+const VM = 'bench';
+const PLACE = 'virtual:1-1';
+const GUEST_TIMEOUT_MS = 60_000;
+const BOOT_TIMEOUT_MS = 180_000;
+
+export class AttachStage {
+  readonly #home: Home;
+  readonly #folder: string;
+  readonly #client: Client;
+  readonly #console: GuestConsole;
+  readonly #tap: QmpTap;
+  readonly #peer: Peer;
+  readonly #bare: Socket;
+  /** What the daemon last sent: the bare script sends the same, but for the id. */
+  #arguments: Readonly<Record<string, unknown>> | undefined;
+  #count = 0;
+
+  private constructor(parts: {
+    readonly home: Home;
+    readonly folder: string;
+    readonly client: Client;
+    readonly console: GuestConsole;
+    readonly tap: QmpTap;
+    readonly peer: Peer;
+    readonly bare: Socket;
+  }) {
+    this.#home = parts.home;
+    this.#folder = parts.folder;
+    this.#client = parts.client;
+    this.#console = parts.console;
+    this.#tap = parts.tap;
+    this.#peer = parts.peer;
+    this.#bare = parts.bare;
+  }
+
+  /** Boots the guest, then starts the daemon anew with the tap between it and QEMU. */
+  static async set(): Promise<AttachStage> {
+    const { kernel, initrd } = await guestImage();
+    const home = await Home.make();
+    const folder = await mkdtemp(join(tmpdir(), 'usher-bare-'));
+    const first = await home.start();
+    const content = [
+      `name = ${VM}`,
+      'driver = qemu',
+      `kernel = ${kernel}`,
+      `initrd = ${initrd}`,
+      `cmdline = ${GUEST_CMDLINE}`,
+      'memory = 192',
+      '',
+    ].join('\n');
+    const { uuid } = await first.call('vm.create', { content });
+    await first.call('usb.assign', { vm: VM, device: 'virtual:*', mode: 'auto' });
+    await first.call('vm.start', { vm: VM });
+    const { console: paths } = await first.call('vm.show', { vm: VM });
+    const console = await GuestConsole.connect(paths.socket);
+    await console.ask('ping up', /^USHER-GUEST pong up/, BOOT_TIMEOUT_MS);
+    first.close();
+    await home.end('SIGTERM');
+    const tap = await QmpTap.open(join(home.places.runtimeFolder, 'qemu', uuid, 'qmp.sock'));
+    const client = await home.start();
+    const socket = join(folder, 'bare.sock');
+    const peer = await startPeer('bare-attach.ts', [socket, tap.bareSocket]);
+    const bare = connect(socket);
+    bare.resume();
+    return new AttachStage({ home, folder, client, console, tap, peer, bare });
+  }
+
+  /** Has Usher attach a software device: a request to plug it in comes, and an assignment sends it to the VM. */
+  async byUsher(): Promise<AttachTimes> {
+    const serial = this.#serial();
+    const passed = this.#tap.nextDeviceAdd(false);
+    const since = this.#console.position;
+    const start = performance.now();
+    const plugged = this.#client.call('usb.plug', { at: PLACE, kind: 'tablet', serial });
+    const reported = await this.#reported(serial, since);
+    await plugged;
+    const { at, arguments: sent } = await passed;
+    this.#arguments = sent;
+    await this.#gone(() => this.#client.call('usb.unplug', { device: PLACE }));
+    return { sentMs: at - start, reportedMs: reported - start };
+  }
+
+  /** Has the bare script send the `device_add` that Usher sent. Legal after `byUsher`. */
+  async byScript(): Promise<AttachTimes> {
+    const serial = this.#serial();
+    const id = `bare-${serial}`;
+    const passed = this.#tap.nextDeviceAdd(true);
+    const since = this.#console.position;
+    const start = performance.now();
+    this.#send('device_add', { ...this.#arguments, id, serial });
+    const reported = await this.#reported(serial, since);
+    const { at } = await passed;
+    await this.#gone(async () => this.#send('device_del', { id }));
+    return { sentMs: at - start, reportedMs: reported - start };
+  }
+
+  async clear(): Promise<void> {
+    this.#bare.destroy();
+    await this.#peer.end();
+    await this.#client.call('vm.destroy', { vm: VM });
+    this.#client.close();
+    this.#console.close();
+    this.#tap.close();
+    await this.#home.remove();
+    await rm(this.#folder, { recursive: true });
+  }
+
+  #serial(): string {
+    this.#count += 1;
+    return `B${this.#count}`;
+  }
+
+  #send(execute: string, args: object): void {
+    this.#bare.write(`${JSON.stringify({ execute, arguments: args, id: `bare-${execute}` })}\n`);
+  }
+
+  async #reported(serial: string, since: number): Promise<number> {
+    const pattern = new RegExp(`^USHER-GUEST usb\\+ .* serial=${serial} `);
+    return (await this.#console.waitFor(pattern, { timeoutMs: GUEST_TIMEOUT_MS, since })).at;
+  }
+
+  async #gone(remove: () => Promise<unknown>): Promise<void> {
+    const since = this.#console.position;
+    await remove();
+    await this.#console.waitFor(/^USHER-GUEST usb- /, { timeoutMs: GUEST_TIMEOUT_MS, since });
+  }
+}

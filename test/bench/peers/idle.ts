@@ -1,0 +1,4 @@
+/** Does nothing: what Node itself needs. */
+import { attend } from './peer.ts';
+
+attend();
