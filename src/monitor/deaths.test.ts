@@ -265,3 +265,40 @@ test('a bug in the care for a VM is logged and the monitor lives on', async () =
   await observe(rig);
   assert.equal(rig.monitor.state, 'halted');
 });
+
+test('a look that was given up by destroy does not blind the monitor', async () => {
+  const rig = await makeRunningRig({ onCrash: 'destroy' });
+  const pause = rig.driver.hold('pause');
+  const verbs = [rig.monitor.perform('pause'), rig.monitor.perform('checkpoint', { file: FILE })];
+  rig.driver.hold('save');
+  await settle();
+  rig.monitor.observe(undefined);
+  pause.release();
+  await settle();
+  await Promise.allSettled([rig.monitor.perform('destroy'), ...verbs]);
+  await rig.monitor.perform('start');
+  rig.driver.vanish();
+  await observe(rig);
+  assert.deepEqual([rig.monitor.state, rig.deaths.length], ['halted', 1]);
+});
+
+test('a save is forgotten when the guest runs on after all', async () => {
+  const rig = await makeRunningRig();
+  const { driver } = rig;
+  const save = driver.save.bind(driver);
+  driver.save = async (uuid, path, options) => {
+    await save(uuid, path, { ...options, afterwards: 'running' });
+    throw new Fault('vm.save_failed', { vm: 'work', file: path, what: 'it could not be stopped' });
+  };
+  await assert.rejects(rig.monitor.perform('suspend', { file: FILE }), (error) => isFault(error, 'vm.save_failed'));
+  assert.deepEqual([rig.monitor.state, rig.memory.wanted, rig.memory.suspendFile], ['running', 'running', undefined]);
+});
+
+test('a driver that keeps the file to itself until the end is believed at the end', async () => {
+  const rig = await makeRunningRig();
+  const { driver } = rig;
+  const save = driver.save.bind(driver);
+  driver.save = (uuid, path, options) => save(uuid, path, { ...options, onWritten: undefined });
+  await rig.monitor.perform('suspend', { file: FILE });
+  assert.deepEqual([rig.memory.wanted, rig.memory.suspendFile], ['suspended', FILE]);
+});
