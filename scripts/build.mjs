@@ -1,7 +1,7 @@
 // `npm run build`: bundles the daemon and the CLI into dist/ as CommonJS (starts faster than ESM), each with its lazy
 // parts beside it, and puts koffi's prebuilt module where the bundles find it. What the launchers in bin/ run.
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
@@ -11,11 +11,24 @@ const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
 
 rmSync(dist, { recursive: true, force: true });
 mkdirSync(dist, { recursive: true });
+/** What the CLI imports of app it imports dynamically: that is a bundle of its own, so that no command carries it along. */
+const appApart = {
+  name: 'app-apart',
+  setup({ onResolve }) {
+    onResolve({ filter: /\/app\/[a-z-]+\.ts$/ }, ({ path, importer, kind }) => {
+      if (kind !== 'dynamic-import' || !importer.includes('/src/cli/')) return undefined;
+      return { path: `./${basename(path, '.ts')}.cjs`, external: true };
+    });
+  },
+};
+
 await build({
   absWorkingDir: root,
   entryPoints: {
     usher: 'src/cli/usher.ts',
     usherd: 'src/cli/usherd.ts',
+    daemon: 'src/app/daemon.ts',
+    doctor: 'src/app/doctor.ts',
     'sim-world': 'src/hypervisor/simulator/world-process.ts',
   },
   outdir: dist,
@@ -28,9 +41,10 @@ await build({
   legalComments: 'none',
   logLevel: 'warning',
   external: ['koffi'],
-  // CommonJS has no import.meta; lib/native.ts asks it where to look for koffi.
-  define: { 'process.env.USHER_VERSION': JSON.stringify(version), 'import.meta.url': 'bundleUrl' },
+  plugins: [appApart],
+  // CommonJS has no import.meta.url; native.ts finds koffi by it.
   banner: { js: "const bundleUrl = require('node:url').pathToFileURL(__filename).href;" },
+  define: { 'process.env.USHER_VERSION': JSON.stringify(version), 'import.meta.url': 'bundleUrl' },
 });
 // koffi is a native module: a bundle cannot hold it, so the parts that are used stand beside the bundle.
 for (const arch of ['x64', 'arm64']) {
@@ -40,6 +54,6 @@ for (const arch of ['x64', 'arm64']) {
 }
 cpSync(join(root, 'node_modules/koffi'), join(dist, 'node_modules/koffi'), {
   recursive: true,
-  filter: (from) => !/koffi\/(src|vendor|doc)(\/|$)/.test(from),
+  filter: (from) => !/koffi\/(vendor|doc)(\/|$)|\.(cc|hh|h|S|asm|txt|md)$/.test(from),
 });
 writeFileSync(join(dist, 'package.json'), `${JSON.stringify({ name: 'usher-dist', version, type: 'commonjs' })}\n`);

@@ -31,14 +31,6 @@ export function table<T>(rows: readonly T[], columns: readonly Column<T>[], out:
   return [out.isTerminal ? styleText('bold', title) : title, ...cells.map(layOut)].join('\n');
 }
 
-/** Gives `1.5 MiB` for 1572864. */
-export function size(bytes: number): string {
-  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
-  const step = Math.min(units.length - 1, Math.floor(Math.log2(Math.max(1, bytes)) / 10));
-  const value = bytes / 1024 ** step;
-  return `${step === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${units[step]}`;
-}
-
 /** Makes the elastic columns narrower, the widest first, until the table fits or none can give more. */
 function shrink(widths: number[], columns: readonly { readonly isElastic?: boolean }[], available: number): void {
   let excess = widths.reduce((sum, width) => sum + width + GAP.length, -GAP.length) - available;

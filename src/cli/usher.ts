@@ -123,6 +123,6 @@ function lazily(connect: () => Promise<Client>): { get: () => Promise<Client>; c
 }
 
 process.stdout.on('error', () => process.exit(EXIT.ok)); // The reader of a pipe may leave early: `usher … | head`.
-main(process.argv.slice(2)).then((status) => {
+void main(process.argv.slice(2)).then((status) => {
   process.exitCode = status;
 });

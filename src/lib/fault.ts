@@ -102,8 +102,12 @@ export interface FaultWire {
   readonly hint?: string;
 }
 
+/** Tells a Fault from other errors also when it comes from another bundle, which has a class of its own. */
+const BRAND = Symbol.for('usher.fault');
+
 /** What a user may see: a code of the table, a sentence that names the thing, and a hint that says what to do. */
 export class Fault extends Error {
+  readonly [BRAND] = true;
   readonly code: FaultCode;
   readonly details: FaultDetails;
   readonly hint: string | undefined;
@@ -142,12 +146,13 @@ export class Fault extends Error {
 
 /** Tells whether the value is a Fault, of one of the codes if any are given. */
 export function isFault(value: unknown, ...codes: FaultCode[]): value is Fault {
-  return value instanceof Fault && (codes.length === 0 || codes.includes(value.code));
+  const isOne = typeof value === 'object' && value !== null && BRAND in value;
+  return isOne && (codes.length === 0 || codes.includes((value as Fault).code));
 }
 
 /** Turns anything thrown into a Fault; what is not one becomes `internal`, with the original as its cause. */
 export function asFault(thrown: unknown): Fault {
-  if (thrown instanceof Fault) return thrown;
+  if (isFault(thrown)) return thrown;
   return new Fault('internal', { what: messageOf(thrown) }, { cause: thrown });
 }
 

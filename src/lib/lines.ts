@@ -2,6 +2,8 @@
 
 const NEWLINE = 0x0a;
 const RETURN = 0x0d;
+/** So many pieces are held at most: each costs some 100 bytes besides its own, and a peer may send byte by byte. */
+const MAX_PIECES = 64;
 
 /** Splits a byte stream at line feeds (a carriage return before it is dropped); a line may not grow past `maxBytes`. */
 export class LineSplitter {
@@ -34,6 +36,7 @@ export class LineSplitter {
   #hold(part: Buffer): void {
     this.#heldBytes += part.length;
     if (this.#heldBytes > this.#maxBytes) throw new RangeError(`a line is longer than ${this.#maxBytes} bytes`);
+    if (this.#held.length >= MAX_PIECES) this.#held = [Buffer.concat(this.#held)];
     this.#held.push(part);
   }
 

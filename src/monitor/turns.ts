@@ -1,5 +1,5 @@
 /** Whose turn it is at one VM: jobs run one after the other, and one that overtakes has the ones before it give up. */
-import { Fault } from '../lib/fault.ts';
+import { Fault, isFault } from '../lib/fault.ts';
 import { KeyedQueue } from '../lib/keyed-queue.ts';
 
 export interface TurnRequest {
@@ -82,7 +82,7 @@ export class Turns {
 
 /** Says in the name of the turn that was given up why it was. */
 function named(reason: unknown, what: string): unknown {
-  return reason instanceof Fault && reason.code === 'aborted'
+  return isFault(reason, 'aborted')
     ? new Fault('aborted', { what }, { hint: reason.hint, cause: reason.cause })
     : reason;
 }

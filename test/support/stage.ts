@@ -44,6 +44,11 @@ export class Stage {
     return new Stage(await mkdtemp(join(tmpdir(), 'usher-')), await guestImage());
   }
 
+  /** Gives another hand on a home: a second daemon there, or a home with nothing in it. It strikes nothing. */
+  at(home: string): Stage {
+    return new Stage(home, this.image);
+  }
+
   /** The daemon's process, while it runs. */
   get daemonPid(): number | undefined {
     return this.#daemon?.pid;

@@ -32,7 +32,12 @@ export function usbHandlers(engine: Engine): UsbHandlers {
     if (verdict === undefined)
       throw new Fault('usb.device_not_found', { device: key }, { hint: 'See: usher usb list' });
     const device = router.devices.find((other) => deviceKey(other) === key);
-    return deviceView(engine, verdict, device, summarize(verdict, (uuid) => fleet.nameOf(uuid)));
+    return deviceView(
+      engine,
+      verdict,
+      device,
+      summarize(verdict, (uuid) => fleet.nameOf(uuid)),
+    );
   };
   /** Waits until the device rests, as far as it does so soon, and gives its row. */
   const rested = async (key: string, signal: AbortSignal): Promise<DeviceView> => {

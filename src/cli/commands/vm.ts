@@ -3,9 +3,10 @@ import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { OperationName, Params, Results } from '../../api/operations.ts';
 import type { PowerResult, Progress, SaveResult, VmView } from '../../api/views.ts';
+import { size } from '../../lib/text.ts';
 import type { ArgumentSpec, CommandSpec, Context } from '../command.ts';
 import { showConsole } from '../console.ts';
-import { size, table } from '../print.ts';
+import { table } from '../print.ts';
 import { given, numberOption, pathOption, show, textOption, word } from '../values.ts';
 
 const VM: ArgumentSpec = { name: 'vm', doc: 'name or uuid of the VM', completion: 'vm' };
