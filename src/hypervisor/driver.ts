@@ -15,6 +15,8 @@ export interface Death {
   readonly reason: DeathReason;
   /** What the hypervisor said, for people. */
   readonly detail?: string;
+  /** With `suspend`: the whole save file, when the driver knows it (a daemon died between the save and its note). */
+  readonly savedTo?: string;
 }
 
 /** A virtual controller that the domain has, as read back. */

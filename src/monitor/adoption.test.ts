@@ -87,6 +87,16 @@ test('a save that a former daemon began is waited for', async () => {
   assert.equal(rig.monitor.state, 'running');
 });
 
+test('a save that is whole but was not noted is not lost', async () => {
+  const rig = makeRig({ onHalt: 'destroy' }, { wanted: 'running' });
+  rig.driver.domain = { ...domain('suspend'), death: { reason: 'suspend', savedTo: FILE } };
+  rig.monitor.adopt(rig.driver.domain);
+  await settle();
+  assert.deepEqual([rig.monitor.state, rig.memory.wanted, rig.memory.suspendFile], ['suspended', 'suspended', FILE]);
+  assert.equal(rig.driver.domain, undefined);
+  assert.deepEqual(rig.deaths, []);
+});
+
 test('a save file that the guest has outlived is forgotten, with a warning', () => {
   const rig = makeRig({}, { wanted: 'running', suspendFile: FILE });
   rig.driver.run('running');

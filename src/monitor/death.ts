@@ -1,5 +1,5 @@
 /** What is done about a death that nobody commanded: onHalt, onReboot, onCrash, and where a crash loop ends. */
-import type { DeathReason, Domain } from '../hypervisor/driver.ts';
+import type { Death, DeathReason, Domain } from '../hypervisor/driver.ts';
 import { sleep } from '../lib/clock.ts';
 import { messageOf } from '../lib/fault.ts';
 import type { DeathAction, VmConfig } from '../model/vm.ts';
@@ -22,7 +22,8 @@ const POLICY: Readonly<Record<DeathReason, PolicyKey>> = {
  * the VM's turn. @throws the signal's reason when it is given up; else it always comes to a state of rest.
  */
 export async function handleDeath(vm: VmContext, remains: Domain | undefined, signal: AbortSignal): Promise<void> {
-  const { reason, detail } = remains?.death ?? { reason: 'vanished' as const };
+  const { reason, detail, savedTo }: Death = remains?.death ?? { reason: 'vanished' };
+  if (savedTo !== undefined) return endSuspend(vm, savedTo, signal);
   const key = POLICY[reason];
   const action = await chooseAction(vm, key);
   const why = `${reason}, ${key}=${action}`;
@@ -36,6 +37,14 @@ export async function handleDeath(vm: VmContext, remains: Domain | undefined, si
     vm.warn(`What was left of VM ${vm.name} could not be cleared: ${messageOf(error)}`);
     vm.enter('crashed', why);
   }
+}
+
+/** Brings a suspend to its end that a former daemon had written but not noted: nothing of the guest is lost. */
+async function endSuspend(vm: VmContext, file: string, signal: AbortSignal): Promise<void> {
+  note(vm, 'suspended', file);
+  vm.enter('suspending', 'its save is whole');
+  await vm.driver.destroy(vm.uuid, { signal });
+  vm.enter('suspended', 'its save is whole');
 }
 
 async function chooseAction(vm: VmContext, key: PolicyKey): Promise<DeathAction> {
