@@ -63,6 +63,8 @@ export class QemuDomain {
   isSaving = false;
   /** Set when its whole state is in a file and it only has to go. */
   isSaved = false;
+  /** Ends what reset.ts still listens for. */
+  endReset: () => void = () => undefined;
   readonly #options: QemuDomainOptions;
   readonly #link: QmpLink;
   #shutdownCause: QmpShutdownCause | undefined;
@@ -175,6 +177,7 @@ export class QemuDomain {
 
   /** Lets go of the connection; QEMU goes on. */
   close(): void {
+    this.endReset();
     this.#link.stop();
     this.#up.reject(new Fault('aborted', { what: `The connection to QEMU of VM ${this.name}` }));
   }

@@ -29,6 +29,7 @@ import { diagnoseQemu } from './doctor.ts';
 import { QemuDomain } from './domain.ts';
 import { consolePaths, type DomainPaths, domainPaths } from './paths.ts';
 import { findProcess, isGoneWithin, killProcess } from './process.ts';
+import { resetQemu } from './reset.ts';
 import { saveQemu } from './save.ts';
 import { lastWords, startQemu } from './start.ts';
 import { attachDevice, detachDevice } from './usb.ts';
@@ -132,7 +133,10 @@ export class QemuDriver implements Driver {
         const input = { binary, config, paths, clock, log, onHint: this.#hint };
         const domain = await startQemu(input, { ...options, signal });
         this.#domains.set(uuid, domain);
-        return await domain.observe();
+        return await domain.observe().catch(async (error: unknown) => {
+          await this.#end(domain);
+          throw error;
+        });
       } finally {
         this.#starting.delete(uuid);
       }
@@ -151,18 +155,10 @@ export class QemuDriver implements Driver {
     await this.#command(uuid, waiting, (session) => session.execute('system_powerdown', {}, waiting));
   }
 
-  /**
-   * QEMU's `reboot=shutdown` is about our reset as well as the guest's, so it is lifted for as long as ours takes. The
-   * signal does not come between: only a death of ours can, and then the next adoption puts it back.
-   */
   async reset(uuid: VmUuid, waiting: Waiting = {}): Promise<void> {
-    await this.#command(uuid, waiting, async (session) => {
-      await session.execute('set-action', { reboot: 'reset' });
-      try {
-        await session.executeUntil('system_reset', {}, ({ name }) => name === 'RESET');
-      } finally {
-        await session.execute('set-action', { reboot: 'shutdown' });
-      }
+    await this.#command(uuid, waiting, async (session, domain) => {
+      domain.endReset();
+      domain.endReset = await resetQemu(session, this.#clock, this.#log);
     });
   }
 
@@ -228,12 +224,16 @@ export class QemuDriver implements Driver {
   }
 
   /** Has the domain act, if it lives. @throws Fault `vm.no_domain`, `hypervisor.failed`, `hypervisor.lost`, `aborted` */
-  async #command(uuid: VmUuid, waiting: Waiting, act: (session: QmpSession) => Promise<unknown>): Promise<void> {
+  async #command(
+    uuid: VmUuid,
+    waiting: Waiting,
+    act: (session: QmpSession, domain: QemuDomain) => Promise<unknown>,
+  ): Promise<void> {
     const domain = await this.#need(uuid);
     const { run } = await domain.observe(waiting);
     if (run === 'dead') throw new Fault('vm.no_domain', { vm: domain.name });
     try {
-      await act(await domain.session(waiting));
+      await act(await domain.session(waiting), domain);
     } catch (error) {
       throw domain.translate(error);
     }

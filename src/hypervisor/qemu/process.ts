@@ -61,7 +61,12 @@ export function launch(argv: readonly [string, ...string[]], options: LaunchOpti
   });
   child.unref();
   if (child.pid === undefined) throw missing(argv[0]);
-  writeFileSync(options.pidFile, `${child.pid}\n`, { mode: 0o600 });
+  try {
+    writeFileSync(options.pidFile, `${child.pid}\n`, { mode: 0o600 });
+  } catch (error) {
+    child.kill('SIGKILL');
+    throw error;
+  }
   // A process that has already ended has no start time, but nor can its number be another's before we reap it.
   return { identity: identityOf(child.pid) ?? { pid: child.pid, startTicks: '' }, ended };
 }

@@ -228,6 +228,8 @@ function propertiesOf(
     drive: kind === 'block' ? backingName(slot) : undefined,
     removable: kind === 'block' ? true : undefined,
     chardev: kind === 'chardev' ? backingName(slot) : undefined,
+    // Without it the guest sees a serial adapter only while somebody listens.
+    'always-plugged': kind === 'chardev' ? true : undefined,
   };
 }
 
