@@ -11,7 +11,11 @@ export interface Accelerator {
   readonly advice?: string;
 }
 
-export interface AcceleratorPlaces {
+/** What a person wants: `auto` takes KVM where it can work. */
+export type AcceleratorWish = 'auto' | 'tcg';
+
+export interface AcceleratorOptions {
+  readonly wish?: AcceleratorWish | undefined;
   readonly kvm?: string;
   readonly cpuinfo?: string;
 }
@@ -20,8 +24,9 @@ export interface AcceleratorPlaces {
  * Chooses KVM only where it can work: the device opens *and* the processor has the extension. A `/dev/kvm` without the
  * extension (seen in containers on emulated machines) makes `-accel kvm` hang for ever instead of failing.
  */
-export async function chooseAccelerator(places: AcceleratorPlaces = {}): Promise<Accelerator> {
-  const { kvm = '/dev/kvm', cpuinfo = '/proc/cpuinfo' } = places;
+export async function chooseAccelerator(options: AcceleratorOptions = {}): Promise<Accelerator> {
+  const { wish = 'auto', kvm = '/dev/kvm', cpuinfo = '/proc/cpuinfo' } = options;
+  if (wish === 'tcg') return { name: 'tcg', why: 'The settings say so (accelerator), so guests are emulated.' };
   const flags = await readFile(cpuinfo, 'utf8').catch(() => '');
   if (!/^flags\s*:.*\b(vmx|svm)\b/m.test(flags)) {
     return { name: 'tcg', why: 'The processor has neither vmx nor svm, so guests are emulated, which is slower.' };

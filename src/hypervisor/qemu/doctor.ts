@@ -4,7 +4,7 @@ import { access } from 'node:fs/promises';
 import { exec } from '../../lib/exec.ts';
 import { errnoOf, isFault, messageOf } from '../../lib/fault.ts';
 import type { Finding } from '../driver.ts';
-import { chooseAccelerator } from './accel.ts';
+import { type AcceleratorWish, chooseAccelerator } from './accel.ts';
 import { chooseScope } from './scope.ts';
 
 /** Older ones lack `-action` with all its values, or JSON for `-device`. */
@@ -12,10 +12,10 @@ const OLDEST = { major: 7, minor: 2 };
 const TIMEOUT_MS = 10_000;
 
 /** Examines the host. Never throws. */
-export async function diagnoseQemu(binary: string, usbfsRoot: string): Promise<Finding[]> {
+export async function diagnoseQemu(binary: string, wish: AcceleratorWish, usbfsRoot: string): Promise<Finding[]> {
   const program = await examineProgram(binary);
   if (program.some(({ level }) => level === 'error')) return program;
-  return [...program, await examineAccelerator(), await examineUsb(binary, usbfsRoot), examineScopes()];
+  return [...program, await examineAccelerator(wish), await examineUsb(binary, usbfsRoot), examineScopes()];
 }
 
 async function examineProgram(binary: string): Promise<Finding[]> {
@@ -34,8 +34,8 @@ async function examineProgram(binary: string): Promise<Finding[]> {
   }
 }
 
-async function examineAccelerator(): Promise<Finding> {
-  const { name, why, advice } = await chooseAccelerator();
+async function examineAccelerator(wish: AcceleratorWish): Promise<Finding> {
+  const { name, why, advice } = await chooseAccelerator({ wish });
   const subject = `acceleration: ${name}`;
   const finding = { level: name === 'kvm' ? 'ok' : 'note', subject, says: why } as const;
   return advice === undefined ? finding : { ...finding, level: 'warning', advice };

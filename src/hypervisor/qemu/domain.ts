@@ -31,7 +31,7 @@ export interface QemuDomainOptions {
   readonly log: Log;
 }
 
-/** A `usb-host` whose device QEMU has lost keeps its slot; it is told with this generation, which no device has. */
+/** A `usb-host` that lost its device keeps its slot for nothing; it is told with this generation, which no device has. */
 export const LOST_GENERATION = 'lost';
 
 const CONNECT_TIMEOUT_MS = 5_000;
@@ -223,10 +223,11 @@ export class QemuDomain {
 }
 
 /**
- * Tells whether QEMU has the host's device behind a `usb-host`. It may lose it (unplugged) and keep the object, which
- * then waits for a device in the same place; so the object alone proves nothing. One that vanishes meanwhile has none.
+ * Tells whether QEMU still has the host's device behind a `usb-host`. It may lose one that is plugged all the same (its
+ * reset failed), and keeps the object without ever opening the device again. That a device was unplugged QEMU may not
+ * notice while it is idle: who wants to know that looks into sysfs. An object that vanishes meanwhile has no device.
  */
-export async function isHostDeviceAttached(session: QmpSession, id: string, waiting: Waiting): Promise<boolean> {
+async function isHostDeviceAttached(session: QmpSession, id: string, waiting: Waiting): Promise<boolean> {
   try {
     return (await session.execute('qom-get', { path: `${PERIPHERALS}/${id}`, property: 'attached' }, waiting)) === true;
   } catch (error) {

@@ -24,6 +24,7 @@ import type {
   StartOptions,
   Waiting,
 } from '../driver.ts';
+import type { AcceleratorWish } from './accel.ts';
 import { adoptQemu } from './adopt.ts';
 import { diagnoseQemu } from './doctor.ts';
 import { QemuDomain } from './domain.ts';
@@ -40,6 +41,8 @@ export interface QemuDriverOptions {
   /** Logs of consoles and of QEMU itself, which stay. */
   readonly stateDir: string;
   readonly qemuBinary?: string | undefined;
+  /** Default `auto`: KVM where it can work. */
+  readonly acceleratorWish?: AcceleratorWish | undefined;
   readonly clock?: Clock | undefined;
   readonly log?: Log | undefined;
   readonly sysfsRoot?: string | undefined;
@@ -62,6 +65,7 @@ export class QemuDriver implements Driver {
   readonly #runtimeDir: string;
   readonly #stateDir: string;
   readonly #binary: string;
+  readonly #acceleratorWish: AcceleratorWish;
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #sysfsRoot: string;
@@ -76,6 +80,7 @@ export class QemuDriver implements Driver {
     this.#runtimeDir = resolve(options.runtimeDir);
     this.#stateDir = resolve(options.stateDir);
     this.#binary = options.qemuBinary ?? 'qemu-system-x86_64';
+    this.#acceleratorWish = options.acceleratorWish ?? 'auto';
     this.#clock = options.clock ?? systemClock;
     this.#log = options.log ?? silentLog;
     this.#sysfsRoot = options.sysfsRoot ?? '/sys';
@@ -83,7 +88,7 @@ export class QemuDriver implements Driver {
   }
 
   diagnose(): Promise<Finding[]> {
-    return diagnoseQemu(this.#binary, this.#usbfsRoot);
+    return diagnoseQemu(this.#binary, this.#acceleratorWish, this.#usbfsRoot);
   }
 
   /** A domain whose process lives but does not answer is told as it was seen last, so that it hides no other. */
@@ -129,8 +134,8 @@ export class QemuDriver implements Driver {
       this.#starting.set(uuid, giveUp);
       try {
         const paths = this.#pathsOf(uuid);
-        const [clock, log, binary] = [this.#clock, this.#log, this.#binary];
-        const input = { binary, config, paths, clock, log, onHint: this.#hint };
+        const [clock, log, binary, acceleratorWish] = [this.#clock, this.#log, this.#binary, this.#acceleratorWish];
+        const input = { binary, acceleratorWish, config, paths, clock, log, onHint: this.#hint };
         const domain = await startQemu(input, { ...options, signal });
         this.#domains.set(uuid, domain);
         return await domain.observe().catch(async (error: unknown) => {

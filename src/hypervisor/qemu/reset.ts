@@ -7,15 +7,15 @@ import type { Log } from '../../lib/log.ts';
 import type { QmpSession } from '../../wire/qmp/session.ts';
 
 /**
- * SeaBIOS answers a reset with one of its own (it finds its copy in memory used, and puts it right: `qemu_prep_reset`),
- * some 100 ms of the guest's time later. Other firmware does not. A guest's own reboot within this time is taken for it.
+ * SeaBIOS answers a reset with one of its own, now and then with two (it finds its copy in memory used, puts it right and
+ * starts over: `qemu_prep_reset`), some 100 ms of the guest's time later. So resets stay allowed for a while in which a
+ * guest runs, not longer: a guest that reboots again and again has to be seen.
  */
 const FIRMWARE_MS = 5_000;
 
 /**
- * Resets the guest and returns when it is reset. Gives a function that ends the time for the firmware's own reset at
- * once; otherwise it ends with that reset, or when the guest has run for five seconds without one. A death of ours in
- * between leaves QEMU at `reboot=reset`: the next adoption puts it back.
+ * Resets the guest and returns when it is reset. Gives a function that ends the time for the firmware's own resets
+ * without further commands. A death of ours within it leaves QEMU at `reboot=reset`: the next adoption puts it back.
  */
 export async function resetQemu(session: QmpSession, clock: Clock, log: Log): Promise<() => void> {
   const putBack = () => session.execute('set-action', { reboot: 'shutdown' });
@@ -33,10 +33,9 @@ export async function resetQemu(session: QmpSession, clock: Clock, log: Log): Pr
     cancelTimer?.();
     cancelTimer = clock.after(FIRMWARE_MS, endAndPutBack);
   };
-  // A guest that is paused has no time: the firmware's reset comes when it goes on.
+  // A guest that is paused has no time: the firmware's resets come when it goes on.
   const stopListening = session.onEvent((event) => {
-    if (event.name === 'RESET' && event.data.guest) endAndPutBack();
-    else if (event.name === 'RESUME') startTimer();
+    if (event.name === 'RESUME') startTimer();
     else if (event.name === 'STOP') cancelTimer?.();
   });
   try {

@@ -7,7 +7,7 @@ import { errnoOf, Fault, isFault, messageOf } from '../../lib/fault.ts';
 import { printable } from '../../lib/text.ts';
 import type { VmConfig } from '../../model/vm.ts';
 import type { StartOptions } from '../driver.ts';
-import { chooseAccelerator } from './accel.ts';
+import { type AcceleratorWish, chooseAccelerator } from './accel.ts';
 import { qemuArgv } from './argv.ts';
 import { QemuDomain, type QemuDomainOptions } from './domain.ts';
 import { writeOrigin } from './origin.ts';
@@ -19,6 +19,7 @@ import { chooseScope, guestEnvironment, scopeArgv } from './scope.ts';
 
 export interface StartInput extends Pick<QemuDomainOptions, 'onHint' | 'clock' | 'log'> {
   readonly binary: string;
+  readonly acceleratorWish: AcceleratorWish;
   readonly config: VmConfig;
   readonly paths: DomainPaths;
 }
@@ -52,7 +53,7 @@ async function bringUp(input: StartInput, options: StartOptions, saved: OpenSave
   const { binary, config, paths, clock, onHint, log } = input;
   const { uuid, name } = config;
   const { signal, isPaused } = options;
-  const { name: accelerator } = await chooseAccelerator();
+  const { name: accelerator } = await chooseAccelerator({ wish: input.acceleratorWish });
   if (saved !== undefined) checkAccelerator(saved.header, accelerator, options.restoreFrom);
   const scope = chooseScope();
   const restore = saved?.header;

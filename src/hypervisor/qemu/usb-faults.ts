@@ -13,11 +13,27 @@ interface Subject {
 interface Translation {
   /** Matches QEMU's sentence (7.2 to 10; the words have not changed). */
   readonly says: RegExp;
+  /** `$1` is the expression's first group. */
   readonly what: string;
   readonly hint?: string;
 }
 
 const ATTACH_TRANSLATIONS: readonly Translation[] = [
+  {
+    says: /failed to open host usb device (\S+)/,
+    what: 'QEMU could not take $1',
+    hint: "Another program may be using it, or the controller is not made for its speed; QEMU's own log says more.",
+  },
+  {
+    says: /failed to open (\S*\/\d{3}\/\d{3}): No such file or directory/,
+    what: 'its node $1 is not there',
+    hint: 'The kernel makes the nodes of USB devices in /dev (devtmpfs); a container has to be given them.',
+  },
+  {
+    says: /failed to open (\S*\/\d{3}\/\d{3}): (?:Permission denied|Operation not permitted)/,
+    what: 'QEMU may not open $1',
+    hint: 'Let the user that Usher runs as write to it (a udev rule), or run Usher as root.',
+  },
   {
     says: /Failed to get (shared )?"\w+" lock/,
     what: 'its file is in use by another VM or program',
@@ -31,7 +47,7 @@ const ATTACH_TRANSLATIONS: readonly Translation[] = [
   {
     says: /Permission denied|Operation not permitted/,
     what: 'QEMU may not open it',
-    hint: 'Let the user that Usher runs as open it; for a host device that is /dev/bus/usb (a udev rule).',
+    hint: 'Let the user that Usher runs as open its file.',
   },
   {
     says: /speed mismatch/i,
@@ -54,12 +70,13 @@ export function attachFault(error: unknown, { vm, slot, device }: Subject): Faul
     const details = { port: formatSlot(slot), vm, other: 'another device' };
     return new Fault('usb.port_busy', details, { cause: error });
   }
-  if (/failed to find host usb device/.test(desc)) {
-    return new Fault('usb.device_gone', { device: key }, { cause: error });
-  }
   const known = ATTACH_TRANSLATIONS.find(({ says }) => says.test(desc));
-  const what = known?.what ?? `QEMU says: ${printable(desc, 300)}`;
+  const what = known === undefined ? `QEMU says: ${printable(desc, 300)}` : fill(known, desc);
   return new Fault('usb.attach_failed', { device: key, vm, what }, { cause: error, hint: known?.hint });
+}
+
+function fill({ says, what }: Translation, desc: string): string {
+  return what.replace('$1', () => printable(says.exec(desc)?.[1] ?? '', 200));
 }
 
 /** Makes the fault of a detach that failed; what is a user's fault already stays. */

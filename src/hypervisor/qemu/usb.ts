@@ -10,6 +10,7 @@ import {
   type Attachment,
   deviceKey,
   formatSlot,
+  type SoftwareDevice,
   type SoftwareKind,
   type UsbDevice,
   type UsbSlot,
@@ -20,8 +21,8 @@ import type { QmpSession } from '../../wire/qmp/session.ts';
 import type { Domain, Waiting } from '../driver.ts';
 import { addBacking, type BackingKind, backingKindOf, removeBacking } from './backing.ts';
 import { busOf } from './controllers.ts';
-import { isHostDeviceAttached, LOST_GENERATION, type QemuDomain } from './domain.ts';
-import { checkStillThere, explainUnopened, type HostPlaces } from './host-device.ts';
+import { LOST_GENERATION, type QemuDomain } from './domain.ts';
+import { findNode, type HostPlaces } from './host-device.ts';
 import { backingName, deviceQomId, parseDeviceQomId } from './ids.ts';
 import { attachFault, detachFault } from './usb-faults.ts';
 
@@ -43,14 +44,12 @@ const BACKING_OF_TYPE: Readonly<Record<string, BackingKind>> = {
 };
 /** A string descriptor has 255 bytes, two for its head and two for each character (USB 2.0, section 9.6.7). */
 const MAX_SERIAL_BYTES = 126;
-/** QEMU looks for the device at once, and again every 2 s. */
-const HOST_OPEN_TIMEOUT_MS = 2_500;
-const HOST_OPEN_POLL_MS = 50;
 const DETACH_TIMEOUT_MS = 10_000;
+const DETACH_POLL_MS = 50;
 
 /**
- * Attaches a device: content, then device, then (for a device of the host) the proof that QEMU has it. When a step
- * fails, those before it are undone. The signal is heeded before the first step and while waiting for the proof.
+ * Attaches a device: content, then device, then (for a device of the host) the proof that QEMU got the one that was
+ * meant. When a step fails, those before it are undone. The signal is heeded before the first step.
  *
  * INVARIANTS: nothing else attaches or detaches at this slot meanwhile (driver.ts sees to that). A death of ours between
  * the steps leaves at most a backing without a device, which the next adoption or attach removes.
@@ -66,8 +65,8 @@ export async function attachDevice(
   if (waiting.signal?.aborted) throw new Fault('aborted', { what: `Attaching ${key}` });
   const observed = await domain.observe(waiting);
   const bus = checkSlot(observed, slot, device);
-  if (device.software === undefined) await checkStillThere(device, context);
-  else if (device.software.kind === 'storage' && device.software.file === undefined) {
+  const node = device.software === undefined ? await findNode(device, context) : undefined;
+  if (device.software?.kind === 'storage' && device.software.file === undefined) {
     throw new Fault('usb.file_needed', { kind: 'storage' });
   }
   const session = await domain.session(waiting);
@@ -82,12 +81,13 @@ export async function attachDevice(
       undo.push(() => removeBacking(session, context.clock, slot, kind));
     }
     failPoint('attach.content-added');
-    await session.execute('device_add', { id, bus, port: String(slot.port), ...propertiesOf(slot, device) });
+    await session.execute('device_add', { id, bus, port: String(slot.port), ...propertiesOf(slot, software, node) });
     undo.push(() => removeDevice(context, session, id));
     failPoint('attach.device-added');
-    if (software === undefined) await waitOpened(context, session, id, device, waiting);
+    if (software === undefined) await findNode(device, context);
   } catch (error) {
     for (const step of undo.reverse()) await step().catch(() => undefined); // The first failure is the one to tell.
+    if (node !== undefined) await findNode(device, context); // That it is gone explains whatever QEMU says.
     throw attachFault(isQmpError(error) ? error : domain.translate(error), { vm: domain.name, slot, device });
   }
   const { backend, busid, deviceId, generation } = device;
@@ -139,7 +139,7 @@ function checkSlot(observed: Domain, slot: UsbSlot, device: UsbDevice): string {
   return busOf(controller);
 }
 
-/** Removes what is in our way though its device is gone: it holds the slot, or waits for the same device elsewhere. */
+/** Removes what is in our way though QEMU has lost its device: it holds the slot, or is of the same port of the host. */
 async function removeLost(
   context: UsbContext,
   session: QmpSession,
@@ -178,7 +178,7 @@ async function removeDevice({ domain, clock }: UsbContext, session: QmpSession, 
     if (!isQmpError(error) || !/already in the process of unplug/.test(error.desc)) throw error;
     // Somebody else's request, perhaps of a daemon that died: its event may have come before we listened.
     const what = `The removal of a device from VM ${domain.name}`;
-    await pollUntil({ what, timeoutMs: DETACH_TIMEOUT_MS, everyMs: HOST_OPEN_POLL_MS, clock }, async () => {
+    await pollUntil({ what, timeoutMs: DETACH_TIMEOUT_MS, everyMs: DETACH_POLL_MS, clock }, async () => {
       const children = await session.execute('qom-list', { path: '/machine/peripheral' });
       return children.some(({ name }) => name === id) ? undefined : true;
     });
@@ -187,40 +187,16 @@ async function removeDevice({ domain, clock }: UsbContext, session: QmpSession, 
   }
 }
 
-async function waitOpened(
-  context: UsbContext,
-  session: QmpSession,
-  id: string,
-  device: UsbDevice,
-  { signal }: Waiting,
-): Promise<void> {
-  const { domain, clock } = context;
-  const what = `Opening ${deviceKey(device)}`;
-  const options = { what, timeoutMs: HOST_OPEN_TIMEOUT_MS, everyMs: HOST_OPEN_POLL_MS, signal, clock };
-  try {
-    await pollUntil(options, async () => ((await isHostDeviceAttached(session, id, {})) ? true : undefined));
-  } catch (error) {
-    if (!isFault(error, 'timeout')) throw error;
-    await checkStillThere(device, context);
-    const { what, hint } = await explainUnopened(device, context);
-    throw new Fault('usb.attach_failed', { device: deviceKey(device), vm: domain.name, what }, { hint });
-  }
-}
-
 /**
  * Gives what `device_add` needs besides place and id, typed as QEMU 9.2 wants it. A device of the host is named by its
- * place and by what it is, so that QEMU's own rescan never takes a different device that comes there; never by its
- * address, which changes.
+ * node: QEMU opens it at once or says why not, and never takes by itself what is plugged there later.
  */
 function propertiesOf(
   slot: UsbSlot,
-  device: UsbDevice,
+  software: SoftwareDevice | undefined,
+  node: string | undefined,
 ): { readonly driver: string; readonly [name: string]: QmpArgument } {
-  const { software, host } = device;
-  if (software === undefined) {
-    const [vendorid, productid] = [device.vendorId, device.productId].map((hex) => Number.parseInt(hex, 16));
-    return { driver: 'usb-host', hostbus: host?.bus, hostport: host?.port, vendorid, productid };
-  }
+  if (software === undefined) return { driver: 'usb-host', hostdevice: node };
   const kind = backingKindOf(software);
   return {
     driver: MODELS[software.kind],
