@@ -178,14 +178,12 @@ suite('explain: changes', () => {
     const wishes = fc.array(fc.tuple(numbers, patterns, modes), { maxLength: 4 });
     const hands = fc.constantFrom([], [holdOut(device)], [holdIn(device, 1)], [holdIn(device, 2)]);
     const twins = fc.constantFrom([device], [device, stick('dom0:1-2')]);
-    const inputs = fc
-      .record({ vms, wishes, holds: hands, devices: twins })
-      .map((parts) =>
-        world({
-          ...parts,
-          assignments: parts.wishes.map(([vm, pattern, mode], i) => assignment(i + 1, vm, pattern, mode)),
-        }),
-      );
+    const inputs = fc.record({ vms, wishes, holds: hands, devices: twins }).map((parts) =>
+      world({
+        ...parts,
+        assignments: parts.wishes.map(([vm, pattern, mode], i) => assignment(i + 1, vm, pattern, mode)),
+      }),
+    );
     fc.assert(
       fc.property(inputs, (input) => {
         const before = foresee(input).verdicts.find((verdict) => verdict.device === KEY)?.outcome;

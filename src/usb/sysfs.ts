@@ -38,7 +38,7 @@ const MAX_STRING = 126;
 const VIRTUAL_CONTROLLER = /\/(vhci_hcd|xen[-_]hcd|vusb)[./-]/;
 
 interface Known {
-  readonly generation: string;
+  readonly devnum: number;
   /** When this plug was seen for the first time (monotonic ms). */
   readonly since: number;
   /** Set once it is ready; from then on only its presence is looked at. */
@@ -108,26 +108,25 @@ export class SysfsSource implements DeviceSource {
 
   /** Gives the device when it is there and ready. */
   async #device(busid: string, names: readonly string[]): Promise<UsbDevice | undefined> {
-    const generation = this.#generation(busid);
-    if (generation === undefined) {
+    const devnum = this.#devnum(busid);
+    if (devnum === undefined) {
       this.#known.delete(busid);
       return undefined;
     }
     let known = this.#known.get(busid);
-    if (known?.generation !== generation) {
-      known = { generation, since: this.#clock.monotonic() };
+    if (known?.devnum !== devnum) {
+      known = { devnum, since: this.#clock.monotonic() };
       this.#known.set(busid, known);
     }
     known.device ??= await this.#read(busid, names, known).catch(() => undefined);
     return known.device;
   }
 
-  /** `devnum` is read at once, not by a thread: the kernel answers without a lock, and it is all that a re-list reads. */
-  #generation(busid: string): string | undefined {
+  /** It is read at once, not by a thread: the kernel answers without a lock, and it is all that a re-list reads. */
+  #devnum(busid: string): number | undefined {
     try {
-      const devnum = readFileSync(join(this.#folder, busid, 'devnum'), 'latin1').trim();
-      const [busnum] = busid.split('-');
-      return /^\d{1,3}$/.test(devnum) ? `${this.#bootId}.${busnum}.${devnum}` : undefined;
+      const text = readFileSync(join(this.#folder, busid, 'devnum'), 'latin1').trim();
+      return /^\d{1,3}$/.test(text) ? Number(text) : undefined;
     } catch {
       return undefined; // It vanished between the two reads.
     }
@@ -147,12 +146,12 @@ export class SysfsSource implements DeviceSource {
     const [speed = '', count = '', authorized = '', serial = '', manufacturer = '', product = ''] = attributes;
     const isAuthorized = authorized.trim() !== '0';
     const isReady = hasInterfaces(busid, count, names) || !isAuthorized || this.#isFirstList || this.#isLate(known);
-    if (facts === undefined || !isReady || this.#generation(busid) !== known.generation) return undefined;
+    if (facts === undefined || !isReady || this.#devnum(busid) !== known.devnum) return undefined;
     const untrustedSerial = untrustedString(serial);
     const untrustedManufacturer = untrustedString(manufacturer);
     const untrustedProduct = untrustedString(product);
     const guard = guardOf(facts, path, isAuthorized);
-    const [bus = '', port = ''] = busid.split('-');
+    const bus = Number.parseInt(busid, 10);
     return {
       backend: this.backend,
       busid,
@@ -164,9 +163,9 @@ export class SysfsSource implements DeviceSource {
       ...(untrustedProduct === undefined ? {} : { untrustedProduct }),
       speed: speedOf(speed),
       interfaces: facts.interfaces,
-      generation: known.generation,
+      generation: `${this.#bootId}.${bus}.${known.devnum}`,
       ...(guard === undefined ? {} : { guard }),
-      host: { bus: Number(bus), port },
+      host: { bus, devnum: known.devnum },
     };
   }
 
