@@ -2,9 +2,7 @@
  * The stage of the attach benchmark: one guest, started by Usher, in which devices are attached by Usher and by a bare
  * script in turns, over one and the same QMP connection. Every moment is taken by this process's monotonic clock.
  */
-import { mkdtemp, rm } from 'node:fs/promises';
 import { connect, type Socket } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { GuestConsole } from '../../lab/console.ts';
 import { GUEST_CMDLINE, guestImage } from '../../lab/guest.ts';
@@ -28,7 +26,6 @@ const BOOT_TIMEOUT_MS = 180_000;
 
 export class AttachStage {
   readonly #home: Home;
-  readonly #folder: string;
   readonly #client: Client;
   readonly #console: GuestConsole;
   readonly #tap: QmpTap;
@@ -40,7 +37,6 @@ export class AttachStage {
 
   private constructor(parts: {
     readonly home: Home;
-    readonly folder: string;
     readonly client: Client;
     readonly console: GuestConsole;
     readonly tap: QmpTap;
@@ -48,7 +44,6 @@ export class AttachStage {
     readonly bare: Socket;
   }) {
     this.#home = parts.home;
-    this.#folder = parts.folder;
     this.#client = parts.client;
     this.#console = parts.console;
     this.#tap = parts.tap;
@@ -58,34 +53,35 @@ export class AttachStage {
 
   /** Boots the guest, then starts the daemon anew with the tap between it and QEMU. */
   static async set(): Promise<AttachStage> {
-    const { kernel, initrd } = await guestImage();
     const home = await Home.make();
-    const folder = await mkdtemp(join(tmpdir(), 'usher-bare-'));
+    try {
+      return await AttachStage.#setIn(home);
+    } catch (error) {
+      await endVm(home).catch(() => undefined); // The first failure is the one to tell.
+      await home.remove();
+      throw error;
+    }
+  }
+
+  static async #setIn(home: Home): Promise<AttachStage> {
     const first = await home.start();
-    const content = [
-      `name = ${VM}`,
-      'driver = qemu',
-      `kernel = ${kernel}`,
-      `initrd = ${initrd}`,
-      `cmdline = ${GUEST_CMDLINE}`,
-      'memory = 192',
-      '',
-    ].join('\n');
-    const { uuid } = await first.call('vm.create', { content });
+    const { uuid } = await first.call('vm.create', { content: await configText() });
     await first.call('usb.assign', { vm: VM, device: 'virtual:*', mode: 'auto' });
     await first.call('vm.start', { vm: VM });
     const { console: paths } = await first.call('vm.show', { vm: VM });
-    const console = await GuestConsole.connect(paths.socket);
-    await console.ask('ping up', /^USHER-GUEST pong up/, BOOT_TIMEOUT_MS);
     first.close();
+    const log = GuestConsole.follow(paths.log);
+    await log.waitFor(/^USHER-GUEST ready /, { timeoutMs: BOOT_TIMEOUT_MS });
+    log.close();
     await home.end('SIGTERM');
     const tap = await QmpTap.open(join(home.places.runtimeFolder, 'qemu', uuid, 'qmp.sock'));
     const client = await home.start();
-    const socket = join(folder, 'bare.sock');
+    const socket = join(home.folder, 'bare.sock');
     const peer = await startPeer('bare-attach.ts', [socket, tap.bareSocket]);
     const bare = connect(socket);
     bare.resume();
-    return new AttachStage({ home, folder, client, console, tap, peer, bare });
+    const console = await GuestConsole.connect(paths.socket);
+    return new AttachStage({ home, client, console, tap, peer, bare });
   }
 
   /** Has Usher attach a software device: a request to plug it in comes, and an assignment sends it to the VM. */
@@ -120,12 +116,11 @@ export class AttachStage {
   async clear(): Promise<void> {
     this.#bare.destroy();
     await this.#peer.end();
-    await this.#client.call('vm.destroy', { vm: VM });
     this.#client.close();
     this.#console.close();
+    await endVm(this.#home);
     this.#tap.close();
     await this.#home.remove();
-    await rm(this.#folder, { recursive: true });
   }
 
   #serial(): string {
@@ -147,4 +142,17 @@ export class AttachStage {
     await remove();
     await this.#console.waitFor(/^USHER-GUEST usb- /, { timeoutMs: GUEST_TIMEOUT_MS, since });
   }
+}
+
+async function configText(): Promise<string> {
+  const { kernel, initrd } = await guestImage();
+  const boot = [`kernel = ${kernel}`, `initrd = ${initrd}`, `cmdline = ${GUEST_CMDLINE}`];
+  return [`name = ${VM}`, 'driver = qemu', ...boot, 'memory = 192', ''].join('\n');
+}
+
+/** Ends the VM, with whatever daemon there is, or another. */
+async function endVm(home: Home): Promise<void> {
+  const client = await home.connect().catch(() => home.start());
+  await client.call('vm.destroy', { vm: VM });
+  client.close();
 }
