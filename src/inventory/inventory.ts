@@ -40,7 +40,7 @@ export type InventoryChange = 'vms' | 'wishes' | 'software devices';
 
 /**
  * INVARIANTS: a change is in the database before anybody is told of it; a VM's uuid, name and driver never change; other
- * processes may write too, and what they wrote is seen at the next question.
+ * processes may write too: what they wrote is seen at the next list, search or change.
  */
 export class Inventory {
   /** The store of the backend `virtual`. */
@@ -68,7 +68,7 @@ export class Inventory {
   }
 
   /** Lists all VMs by name. */
-  listVms(): VmRecord[] {
+  listVms(): readonly VmRecord[] {
     this.#look();
     return this.#vms.list();
   }
@@ -121,7 +121,7 @@ export class Inventory {
   /** Changes what may change of a VM. @throws Fault `vm.not_found` */
   patchVm(uuid: VmUuid, patch: Partial<Pick<VmRecord, 'autostart'>>): VmRecord {
     return this.#change('vms', () => {
-      const record = { ...this.findVm(uuid), ...patch };
+      const record = { ...this.#recordOf(uuid), ...patch };
       this.#vms.put(record);
       return record;
     });
@@ -130,7 +130,7 @@ export class Inventory {
   /** Removes a VM with its assignments and its holds. @throws Fault `vm.not_found` */
   removeVm(uuid: VmUuid): void {
     this.#change('vms', () => {
-      this.#vms.delete(this.findVm(uuid).uuid);
+      this.#vms.delete(this.#recordOf(uuid));
       this.#wishes.forget();
     });
     this.#configs.delete(uuid);
@@ -157,13 +157,13 @@ export class Inventory {
     const { settings, warnings } = parsed;
     const record = this.findVm(uuid);
     const refused = refusedChanges(record, settings, this.#settingsOf(record));
-    if (content !== record.content) this.#change('vms', () => this.#vms.put({ ...this.findVm(uuid), content }));
+    if (content !== record.content) this.#change('vms', () => this.#vms.put({ ...this.#recordOf(uuid), content }));
     return { config: configOf(record, settings), warnings: [...warnings, ...refused] };
   }
 
   /** Gives the config by the last good content. @throws Fault `vm.not_found`, `config.invalid` */
   storedConfig(uuid: VmUuid): VmConfig {
-    const record = this.findVm(uuid);
+    const record = this.#recordOf(uuid);
     const known = this.#configs.get(uuid);
     if (known !== undefined && known.content === record.content) return known.config;
     const config = configOf(record, parseContent(record.content, record.path).settings);
@@ -184,10 +184,10 @@ export class Inventory {
   /** Gives what a VM's monitor keeps across restarts of the daemon. */
   powerRecordOf(uuid: VmUuid): { read(): PowerMemory; write(memory: PowerMemory): void } {
     return {
-      read: () => powerOf(this.findVm(uuid)),
+      read: () => powerOf(this.#recordOf(uuid)),
       write: (memory) =>
         this.#change('vms', () => {
-          const { suspendFile: _, ...record } = this.findVm(uuid);
+          const { suspendFile: _, ...record } = this.#recordOf(uuid);
           this.#vms.put({ ...record, ...powerOf(memory) });
         }),
     };
@@ -195,7 +195,8 @@ export class Inventory {
 
   /** Gives all that people wish: what the planner asks for at each pass. */
   wishes(): { readonly assignments: readonly Assignment[]; readonly holds: readonly Hold[] } {
-    return { assignments: this.assignments(), holds: this.holds() };
+    this.#look();
+    return { assignments: this.#wishes.assignments(), holds: this.#wishes.holds() };
   }
 
   assignments(): readonly Assignment[] {
@@ -206,8 +207,8 @@ export class Inventory {
   /** Stores an assignment. @throws Fault `assignment.exists`, `vm.not_found` */
   addAssignment(wish: Pick<Assignment, 'vm' | 'pattern' | 'mode'>): Assignment {
     return this.#change('wishes', () => {
-      const vm = this.findVm(wish.vm).uuid;
-      return this.#wishes.addAssignment({ ...wish, vm, createdAt: this.#clock.now() });
+      this.#recordOf(wish.vm);
+      return this.#wishes.addAssignment({ ...wish, createdAt: this.#clock.now() });
     });
   }
 
@@ -226,7 +227,7 @@ export class Inventory {
   /** Stores a hold in the place of any other on that device. @throws Fault `vm.not_found` */
   putHold(hold: Hold): void {
     this.#change('wishes', () => {
-      if (hold.vm !== undefined) this.findVm(hold.vm);
+      if (hold.vm !== undefined) this.#recordOf(hold.vm);
       this.#wishes.putHold(hold);
     });
   }
@@ -261,6 +262,13 @@ export class Inventory {
 
   close(): void {
     this.#database.close();
+  }
+
+  /** Gives a record by what is in memory: for who has just looked, or asks a thousand times in a row. */
+  #recordOf(uuid: VmUuid): VmRecord {
+    const record = this.#vms.get(uuid);
+    if (record === undefined) throw new Fault('vm.not_found', { vm: uuid }, { hint: 'See: usher vm list' });
+    return record;
   }
 
   #settingsOf(record: VmRecord) {

@@ -23,9 +23,10 @@ export class VmTable {
   readonly #delete: Statement<never>;
   #records: Map<VmUuid, VmRecord> | undefined;
   #uuids = new Map<string, VmUuid>();
+  #sorted: readonly VmRecord[] | undefined;
 
   constructor(database: Database) {
-    this.#select = database.prepare('SELECT * FROM vm ORDER BY name');
+    this.#select = database.prepare('SELECT * FROM vm');
     // Not INSERT OR REPLACE: that deletes the row first, and with it what refers to it.
     this.#put = database.prepare(
       `INSERT INTO vm (uuid, name, driver, path, content, autostart, wanted, wanted_boot, suspend_file, created_at)
@@ -38,8 +39,9 @@ export class VmTable {
   }
 
   /** Gives all records, sorted by name. */
-  list(): VmRecord[] {
-    return [...this.#loaded().values()];
+  list(): readonly VmRecord[] {
+    this.#sorted ??= [...this.#loaded().values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+    return this.#sorted;
   }
 
   get(uuid: VmUuid): VmRecord | undefined {
@@ -52,26 +54,29 @@ export class VmTable {
     return uuid === undefined ? undefined : records.get(uuid);
   }
 
-  /** Writes a record, new or known. */
+  /** Writes a record: a new one, or one of a name that is known. */
   put(record: VmRecord): void {
     const { uuid, name, driver, path, content, autostart, wanted, wantedBoot, suspendFile, createdAt } = record;
     this.#put.run(
       ...[uuid, name, driver, path ?? null, content, Number(autostart)],
       ...[wanted, wantedBoot, suspendFile ?? null, createdAt],
     );
-    // A new name changes the order; the others keep their places.
-    if (this.#records?.get(uuid)?.name === name) this.#records.set(uuid, record);
-    else this.forget();
+    this.#loaded().set(uuid, record);
+    this.#uuids.set(name, uuid);
+    this.#sorted = undefined;
   }
 
-  delete(uuid: VmUuid): void {
+  delete({ uuid, name }: VmRecord): void {
     this.#delete.run(uuid);
-    this.forget();
+    this.#loaded().delete(uuid);
+    this.#uuids.delete(name);
+    this.#sorted = undefined;
   }
 
   /** Reads everything anew when it is next asked for. */
   forget(): void {
     this.#records = undefined;
+    this.#sorted = undefined;
   }
 
   #loaded(): Map<VmUuid, VmRecord> {
