@@ -12,6 +12,7 @@ sum() {
   sum=$(sha256sum < "$1" 2> /dev/null) && echo "sha256=${sum%% *}" || echo failed
 }
 
+while [ ! -e /run/file-systems ]; do sleep 0.05; done # A stick may be there before its file system's module is.
 for kind in ext4 vfat none; do
   [ $kind = none ] || mount -t $kind -o ro "/dev/$disk" "/run/$disk" 2> /dev/null && break
 done
