@@ -3,7 +3,7 @@
  * that it is true by construction. Pure.
  */
 import type { Controller } from '../hypervisor/driver.ts';
-import { type DevicePattern, formatDevicePattern, type Hold } from '../model/assignment.ts';
+import { type DevicePattern, formatDevicePattern, type Hold, matchDevice } from '../model/assignment.ts';
 import type { VmUuid } from '../model/ids.ts';
 import { deviceKey, type UsbDevice } from '../model/usb.ts';
 import { foresee } from './foresee.ts';
@@ -16,16 +16,16 @@ const ANY_CONTROLLER: Controller = { index: 0, version: 3, ports: 15, speeds: ['
 
 /** Lists the changes that would bring the device to another end than it comes to now, nearest first. */
 export function listChanges(input: PlanInput, device: UsbDevice, verdict: Verdict): Change[] {
-  const key = deviceKey(device);
-  const now = endOf(input, key);
-  const isOther = (end: Outcome) => end.is !== now.is || vmOf(end) !== vmOf(now);
+  const tries = candidates(input, device, verdict);
+  const small = narrow(input, device, tries);
+  const now = endOf(small, device);
   const offered = new Set<string>();
-  return candidates(input, device, verdict).flatMap(({ offer, says, command, apply }) => {
+  return tries.flatMap(({ offer, says, command, apply }) => {
     if (offered.has(offer)) return [];
-    const end = endOf(applyChange(input, device, apply), key);
-    if (!isOther(end)) return [];
-    offered.add(offer);
+    const end = endOf(applyChange(small, device, apply), device);
     const vm = vmOf(end);
+    if (end.is === now.is && vm === vmOf(now)) return [];
+    offered.add(offer);
     return [{ says, command, apply, gives: vm === undefined ? { is: end.is } : { is: end.is, vm } }];
   });
 }
@@ -110,6 +110,23 @@ function patternsFor({ backend, busid, deviceId }: UsbDevice, hasTwins: boolean)
   return hasTwins ? [{ port }, { port, deviceId }] : [{ deviceId }, { port }, { port, deviceId }];
 }
 
+/** Leaves out what cannot matter to this device: a host may have a thousand VMs, and each change is planned for. */
+function narrow(
+  { observed, desired, memory, now }: PlanInput,
+  device: UsbDevice,
+  tries: readonly Candidate[],
+): PlanInput {
+  const key = deviceKey(device);
+  const assignments = desired.assignments.filter(({ pattern }) => matchDevice(pattern, device) !== undefined);
+  const holds = desired.holds.filter((hold) => deviceKey(hold) === key);
+  const named = [...assignments, ...holds, ...tries.map(({ apply }) => apply)];
+  const relevant = new Set(named.flatMap((one) => ('vm' in one ? one.vm : [])));
+  const vms = observed.vms.filter(
+    ({ uuid, domain }) => relevant.has(uuid) || domain?.attachments.some((one) => deviceKey(one) === key),
+  );
+  return { observed: { ...observed, devices: [device], vms }, desired: { assignments, holds }, memory, now };
+}
+
 function holdOn({ backend, busid, generation }: UsbDevice): Omit<Hold, 'kind'> {
   return { backend, busid, generation, createdAt: Number.MAX_SAFE_INTEGER };
 }
@@ -124,8 +141,8 @@ function started({ uuid, name, domain }: ObservedVm): ObservedVm {
   };
 }
 
-function endOf(input: PlanInput, key: string): Outcome {
-  return foresee(input, key).verdicts[0]?.outcome ?? { is: 'left' };
+function endOf(input: PlanInput, device: UsbDevice): Outcome {
+  return foresee(input, deviceKey(device)).verdicts[0]?.outcome ?? { is: 'left' };
 }
 
 function vmOf(outcome: Outcome): VmUuid | undefined {

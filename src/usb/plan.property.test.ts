@@ -157,7 +157,7 @@ test('plan: applied again and again it comes to an end, and what it ends in is r
         if (outcome.is === 'attached') assert.ok(places.some(({ vm }) => vm === outcome.vm));
       }
     }),
-    { numRuns: 400 },
+    { numRuns: 250 },
   );
 });
 
@@ -278,6 +278,6 @@ test('plan: through unplugs, replugs, deaths and failures no device is in two VM
         checkWorld();
       }
     }),
-    { numRuns: 400 },
+    { numRuns: 250 },
   );
 });
