@@ -43,24 +43,24 @@ const path = v.pipe(
 /** A VM by name or uuid. */
 const vm = text(64);
 const device = text(96);
-const pattern = text(600);
+const pattern = text(1600);
 const seconds = v.pipe(v.number(), v.minValue(0), v.maxValue(86_400));
 const optional = v.exactOptional;
 
 export const OPERATIONS = {
   hello: {
     class: 'read',
-    params: v.object({ client: text(64), protocol: v.pipe(v.number(), v.integer()) }),
+    params: v.strictObject({ client: text(64), protocol: v.pipe(v.number(), v.integer()) }),
     doc: 'Tells the versions of the daemon and of its protocol; a client that is too old or too new gets a fault.',
   },
   doctor: {
     class: 'read',
-    params: v.object({}),
+    params: v.strictObject({}),
     doc: 'Tells what of the host is there, what is missing, and what to do about it.',
   },
   'vm.create': {
     class: 'write',
-    params: v.object({
+    params: v.strictObject({
       path: optional(path),
       content: optional(text(1_048_576)),
       name: optional(text(64)),
@@ -68,90 +68,98 @@ export const OPERATIONS = {
     }),
     doc: 'Takes a VM into the inventory from a config file, or from its content; starts nothing.',
   },
-  'vm.list': { class: 'read', params: v.object({}), doc: 'Lists all VMs with their power state.' },
+  'vm.list': { class: 'read', params: v.strictObject({}), doc: 'Lists all VMs with their power state.' },
   'vm.show': {
     class: 'read',
-    params: v.object({ vm }),
+    params: v.strictObject({ vm }),
     doc: 'Tells everything of one VM: config, domain, controllers, attached devices.',
   },
   'vm.set': {
     class: 'write',
-    params: v.object({ vm, autostart: v.boolean() }),
+    params: v.strictObject({ vm, autostart: v.boolean() }),
     doc: 'Marks a VM to be started with the host, or not.',
   },
   'vm.remove': {
     class: 'write',
-    params: v.object({ vm }),
+    params: v.strictObject({ vm }),
     doc: 'Takes a VM out of the inventory, with its assignments; legal when it is halted. No file is touched.',
   },
   'vm.start': {
     class: 'control',
-    params: v.object({ vm, isPaused: optional(v.boolean()) }),
+    params: v.strictObject({ vm, isPaused: optional(v.boolean()) }),
     doc: 'Starts a VM from its config file as it is now; legal when it is halted, crashed or suspended.',
   },
   'vm.pause': {
     class: 'control',
-    params: v.object({ vm }),
+    params: v.strictObject({ vm }),
     doc: 'Stops the virtual CPUs of a VM; legal when it runs.',
   },
   'vm.unpause': {
     class: 'control',
-    params: v.object({ vm }),
+    params: v.strictObject({ vm }),
     doc: 'Lets the virtual CPUs of a VM run again; legal when it is paused.',
   },
   'vm.shutdown': {
     class: 'control',
-    params: v.object({ vm, timeoutSeconds: optional(seconds) }),
+    params: v.strictObject({ vm, timeoutSeconds: optional(seconds) }),
     doc: 'Asks the guest to power off and waits until it has; legal when it runs.',
   },
   'vm.restart': {
     class: 'control',
-    params: v.object({ vm, isForced: optional(v.boolean()), timeoutSeconds: optional(seconds) }),
+    params: v.strictObject({ vm, isForced: optional(v.boolean()), timeoutSeconds: optional(seconds) }),
     doc: 'Shuts a VM down (or ends it, when forced) and starts it from its config file; legal when it runs or crashed.',
   },
   'vm.reset': {
     class: 'control',
-    params: v.object({ vm }),
+    params: v.strictObject({ vm }),
     doc: 'Resets a VM as the reset button does; legal when it runs or is paused.',
   },
   'vm.destroy': {
     class: 'control',
-    params: v.object({ vm }),
+    params: v.strictObject({ vm }),
     doc: 'Ends a VM at once, in any state; of a suspended one the saved state is given up (its file stays).',
   },
   'vm.suspend': {
     class: 'control',
-    params: v.object({ vm, file: optional(path) }),
+    params: v.strictObject({ vm, file: optional(path) }),
     doc: 'Saves a VM to a file and stops it; its devices are detached before. Legal when it runs or is paused.',
   },
   'vm.restore': {
     class: 'control',
-    params: v.object({ vm, file: optional(path), isPaused: optional(v.boolean()), isKept: optional(v.boolean()) }),
+    params: v.strictObject({
+      vm,
+      file: optional(path),
+      isPaused: optional(v.boolean()),
+      isKept: optional(v.boolean()),
+    }),
     doc: 'Brings a VM back from its save file, which is removed afterwards unless kept; legal when suspended or halted.',
   },
   'vm.checkpoint': {
     class: 'control',
-    params: v.object({ vm, file: path }),
+    params: v.strictObject({ vm, file: path }),
     doc: 'Saves a VM to a file and lets it go on; legal when it runs or is paused.',
   },
   'vm.console': {
     class: 'control',
-    params: v.object({ vm }),
+    params: v.strictObject({ vm }),
     doc: 'Tells where the serial console of a VM is: a unix socket that carries it both ways.',
   },
   'vm.log': {
     class: 'read',
-    params: v.object({ vm, lines: optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(100_000))) }),
+    params: v.strictObject({
+      vm,
+      lines: optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(100_000))),
+    }),
     doc: 'Gives the last lines of what the guest wrote to its serial console.',
   },
   'usb.list': {
     class: 'read',
-    params: v.object({ isAll: optional(v.boolean()) }),
+    params: v.strictObject({ isAll: optional(v.boolean()) }),
     doc: 'Lists the devices that are plugged, where they are attached, and those gone but expected; all: guarded ones too.',
   },
   'usb.plug': {
     class: 'control',
-    params: v.object({
+    params: v.strictObject({
       at: device,
       kind: v.picklist(SOFTWARE_KINDS),
       file: optional(path),
@@ -162,49 +170,49 @@ export const OPERATIONS = {
   },
   'usb.unplug': {
     class: 'control',
-    params: v.object({ device }),
+    params: v.strictObject({ device }),
     doc: 'Unplugs a software device; it leaves the VM that it is attached to.',
   },
   'usb.attach': {
     class: 'control',
-    params: v.object({ device, vm, port: optional(v.pipe(v.string(), v.regex(/^\d{1,2}-\d{1,2}$/))) }),
+    params: v.strictObject({ device, vm, port: optional(v.pipe(v.string(), v.regex(/^\d{1,2}-\d{1,2}$/))) }),
     doc: 'Attaches a device to a VM by hand and keeps it there until it is unplugged or released; moves it if need be.',
   },
   'usb.detach': {
     class: 'control',
-    params: v.object({ device }),
+    params: v.strictObject({ device }),
     doc: 'Detaches a device by hand and keeps it out of every VM until it is unplugged or released.',
   },
   'usb.release': {
     class: 'control',
-    params: v.object({ device }),
+    params: v.strictObject({ device }),
     doc: 'Ends the hold on a device, so that assignments decide again.',
   },
   'usb.assign': {
     class: 'write',
-    params: v.object({ vm, device: pattern, mode: optional(v.picklist(ASSIGNMENT_MODES)) }),
+    params: v.strictObject({ vm, device: pattern, mode: optional(v.picklist(ASSIGNMENT_MODES)) }),
     doc: 'Stores the wish that matching devices belong to a VM, by port, device id or both; the more exact wins.',
   },
   'usb.unassign': {
     class: 'write',
-    params: v.object({ assignment: v.pipe(v.number(), v.integer()) }),
+    params: v.strictObject({ assignment: v.pipe(v.number(), v.integer()) }),
     doc: 'Removes an assignment by its number; a device that only it kept in a VM is detached.',
   },
-  'usb.assignments': { class: 'read', params: v.object({}), doc: 'Lists the assignments.' },
-  'usb.holds': { class: 'read', params: v.object({}), doc: 'Lists the holds.' },
+  'usb.assignments': { class: 'read', params: v.strictObject({}), doc: 'Lists the assignments.' },
+  'usb.holds': { class: 'read', params: v.strictObject({}), doc: 'Lists the holds.' },
   'usb.explain': {
     class: 'read',
-    params: v.object({ device }),
+    params: v.strictObject({ device }),
     doc: 'Says why a device is (not) where it is: who decided, what lost, how far to trust it, what would change it.',
   },
   'usb.reconcile': {
     class: 'control',
-    params: v.object({}),
+    params: v.strictObject({}),
     doc: 'Observes everything again and brings devices where they belong; returns when nothing is left to do.',
   },
   'events.follow': {
     class: 'read',
-    params: v.object({
+    params: v.strictObject({
       since: optional(v.pipe(v.number(), v.integer(), v.minValue(0))),
       isOnce: optional(v.boolean()),
     }),
@@ -212,7 +220,7 @@ export const OPERATIONS = {
   },
   'audit.list': {
     class: 'read',
-    params: v.object({
+    params: v.strictObject({
       vm: optional(vm),
       device: optional(device),
       since: optional(v.number()),
@@ -222,7 +230,7 @@ export const OPERATIONS = {
   },
   'audit.verify': {
     class: 'read',
-    params: v.object({ head: optional(text(64)) }),
+    params: v.strictObject({ head: optional(text(64)) }),
     doc: 'Checks the hash chain of the audit trail; a cut tail is seen only against the hash of a former head.',
   },
 } as const satisfies Record<string, OperationRow>;

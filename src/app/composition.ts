@@ -58,7 +58,7 @@ export async function compose(options: CompositionOptions): Promise<Composition>
   const { version, places, settings, log, clock = systemClock, groupId } = options;
   const inventory = new Inventory(places.databaseFile, { defaultDriver: settings.defaultDriver });
   const audit = new AuditLog(places.auditFile, { clock });
-  const events = new EventLog(join(places.stateFolder, 'events.db'), { clock });
+  const events = new EventLog(join(places.stateFolder, 'events.db'), { clock, log });
   const publish = events.publish.bind(events);
 
   const drivers: Drivers = new Drivers(driverMakers(options), (hint) => {
@@ -182,11 +182,12 @@ function timingOf(settings: Settings): MonitorTiming {
 }
 
 /** The drivers of this version; the simulator only where its world is named. */
-function driverMakers({ places, log, simulatorWorld }: CompositionOptions): DriverMakers {
+function driverMakers({ places, settings, log, simulatorWorld }: CompositionOptions): DriverMakers {
   const makers: DriverMakers = {
     async qemu() {
       const { QemuDriver } = await import('../hypervisor/qemu/driver.ts');
-      return new QemuDriver({ runtimeDir: join(places.runtimeFolder, 'qemu'), stateDir: places.logsFolder, log });
+      const runtimeDir = join(places.runtimeFolder, 'qemu');
+      return new QemuDriver({ runtimeDir, stateDir: places.logsFolder, acceleratorWish: settings.accelerator, log });
     },
   };
   if (simulatorWorld === undefined) return makers;

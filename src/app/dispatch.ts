@@ -85,7 +85,9 @@ function validParams<O extends OperationName>(operation: O, untrusted: unknown):
   if (checked.success) return checked.output as Params<O>;
   const issue = checked.issues[0];
   const field = v.getDotPath(issue) ?? 'params';
-  throw new Fault('params.invalid', { field, what: printable(issue.message.replace(/\.$/, ''), 200) });
+  const isMissing = issue.received === 'undefined' && issue.expected !== 'never';
+  const what = isMissing ? 'it is missing' : printable(issue.message.replace(/\.$/, ''), 200);
+  throw new Fault('params.invalid', { field: printable(field, 64), what });
 }
 
 /** Parameters as the trail keeps them: a config's content by its length. */

@@ -47,13 +47,27 @@ function shrink(widths: number[], columns: readonly { readonly isElastic?: boole
 }
 
 function clip(cell: string, width: number): string {
-  return widthOf(cell) <= width ? cell : `${[...cell].slice(0, Math.max(0, width - 1)).join('')}…`;
+  if (widthOf(cell) <= width) return cell;
+  let kept = '';
+  for (const character of cell) {
+    if (widthOf(kept + character) >= width) break;
+    kept += character;
+  }
+  return `${kept}…`;
 }
 
 function pad(cell: string, width: number): string {
   return cell + ' '.repeat(Math.max(0, width - widthOf(cell)));
 }
 
+/** Characters that take two columns: East Asian scripts, their full-width forms, pictures. */
+const WIDE =
+  /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Hangul}\p{Emoji_Presentation}\uff01-\uff60\uffe0-\uffe6]/u;
+
 function widthOf(cell: string): number {
-  return [...stripVTControlCharacters(cell)].length;
+  let width = 0;
+  for (const character of stripVTControlCharacters(cell)) {
+    width += /\p{Mn}/u.test(character) ? 0 : WIDE.test(character) ? 2 : 1;
+  }
+  return width;
 }

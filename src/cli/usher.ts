@@ -18,7 +18,7 @@ const NOUNS: Readonly<Record<string, string>> = {
   service: 'the daemon as a service of this host',
 };
 
-/** Runs one command line; gives the exit status of DESIGN's table. */
+/** Runs one command line; gives the exit status of the table in docs/specification.md. */
 async function main(words: readonly string[]): Promise<number> {
   const connection = lazily(() => Client.connect(placesOf(process.env).socket, `usher ${VERSION}`));
   try {
@@ -59,6 +59,7 @@ async function build(words: readonly string[], run: Run): Promise<Command> {
     .version(VERSION, '-V, --version')
     .option('--json', 'answer as JSON')
     .exitOverride()
+    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'usher: ')) })
     .configureHelp({ showGlobalOptions: true })
     .addHelpText('after', '\nBegin with: usher doctor, usher vm create FILE, usher usb list. Docs: README.md');
   const nouns = new Map<string, Command>();

@@ -1,6 +1,7 @@
 /** Takes words and options out of a command line, and shows what came of it. */
 import { resolve } from 'node:path';
 import { Fault } from '../lib/fault.ts';
+import { printableJson } from '../lib/text.ts';
 import type { Context } from './command.ts';
 
 /** Gives a positional word; commander has already refused a line that lacks it. */
@@ -41,5 +42,5 @@ export function given<T extends object>(values: T): { [K in keyof T]?: Exclude<T
 
 /** Prints the answer: as JSON when asked, else the text for people. */
 export function show(context: Context, answer: object, text: () => string): undefined {
-  context.out.print(context.isJson ? JSON.stringify(answer, null, 2) : text());
+  context.out.print(context.isJson ? printableJson(JSON.stringify(answer, null, 2)) : text());
 }

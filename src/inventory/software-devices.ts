@@ -1,13 +1,6 @@
 /** Which software devices are plugged, as usher.db keeps it for the backend `virtual`. */
 import type { Database, Statement } from '../lib/sqlite.ts';
-import type { SoftwareDevice } from '../model/usb.ts';
-
-export interface StoredSoftwareDevice {
-  readonly busid: string;
-  readonly software: SoftwareDevice;
-  /** Made anew at each plug. */
-  readonly generation: string;
-}
+import type { SoftwareDevice, StoredSoftwareDevice } from '../model/usb.ts';
 
 /** The store; a save replaces all of it. */
 export class SoftwareDevices {

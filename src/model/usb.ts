@@ -15,6 +15,14 @@ export interface SoftwareDevice {
   readonly serial?: string;
 }
 
+/** A software device that is plugged, as it is stored. */
+export interface StoredSoftwareDevice {
+  readonly busid: string;
+  readonly software: SoftwareDevice;
+  /** Made anew at each plug. */
+  readonly generation: string;
+}
+
 export type UsbSpeed = 'low' | 'full' | 'high' | 'super';
 
 /** Speeds that QEMU's emulated devices can take, best first (hw/usb/dev-*.c: `.super`, `.high`, `.full`). */
@@ -49,8 +57,8 @@ export interface UsbDevice {
   readonly guard?: string;
   /** Set on devices of the backend `virtual`. */
   readonly software?: SoftwareDevice;
-  /** Set on devices of this host: what `usb-host` needs. */
-  readonly host?: { readonly bus: number; readonly port: string };
+  /** Set on devices of this host: the kernel's numbers of this plug, which name its node in `/dev/bus/usb`. */
+  readonly host?: { readonly bus: number; readonly devnum: number };
 }
 
 /** Where in a VM a device sits: controllers count from 0, ports from 1. */

@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, suite, test } from 'node:test';
 import { type FaultCode, isFault } from '../lib/fault.ts';
-import { type SoftwareDeviceStore, type StoredSoftwareDevice, VirtualPorts } from './virtual.ts';
+import type { StoredSoftwareDevice } from '../model/usb.ts';
+import { type SoftwareDeviceStore, VirtualPorts } from './virtual.ts';
 
 class MemoryStore implements SoftwareDeviceStore {
   devices: readonly StoredSoftwareDevice[] = [];

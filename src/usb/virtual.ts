@@ -18,15 +18,9 @@ import {
   SOFTWARE_SPEEDS,
   type SoftwareDevice,
   type SoftwareKind,
+  type StoredSoftwareDevice,
   type UsbDevice,
 } from '../model/usb.ts';
-
-export interface StoredSoftwareDevice {
-  readonly busid: string;
-  readonly software: SoftwareDevice;
-  /** Made anew at each plug. */
-  readonly generation: string;
-}
 
 export interface SoftwareDeviceStore {
   load(): readonly StoredSoftwareDevice[];

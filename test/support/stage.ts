@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { GuestConsole } from '../../lab/console.ts';
 import { GUEST_CMDLINE, type GuestImage, guestImage } from '../../lab/guest.ts';
 import { Client } from '../../src/api/client.ts';
-import type { VmDetails } from '../../src/api/views.ts';
+import { PROTOCOL, type VmDetails } from '../../src/api/views.ts';
 import { pollUntil, withDeadline } from '../../src/lib/deadline.ts';
 import { exec } from '../../src/lib/exec.ts';
 
@@ -67,8 +67,9 @@ export class Stage {
       if (daemon.exitCode !== null)
         throw new Error(`the daemon ended with ${daemon.exitCode}:\n${this.log.slice(-2000)}`);
       const client = await Client.connect(join(this.home, 'run', 'usher.sock'), 'stage').catch(() => undefined);
+      const hello = await client?.call('hello', { client: 'stage', protocol: PROTOCOL }).catch(() => undefined);
       client?.close();
-      return client;
+      return hello?.pid === daemon.pid ? hello : undefined;
     });
   }
 

@@ -4,7 +4,7 @@
  */
 import { Fault } from '../../lib/fault.ts';
 import type { Hold } from '../../model/assignment.ts';
-import { deviceKey, type UsbDevice, type UsbSlot } from '../../model/usb.ts';
+import { deviceKey, formatSlot, type UsbDevice, type UsbSlot } from '../../model/usb.ts';
 import type { VmRecord } from '../../model/vm.ts';
 import type { Verdict } from '../../usb/plan-types.ts';
 import type { Call } from '../dispatch.ts';
@@ -37,6 +37,7 @@ export async function attachByHand(
       { hint },
     );
   }
+  if (slot !== undefined) checkSlot(engine, key, record, slot);
   const hold = {
     ...holdOf(engine, device),
     kind: 'in' as const,
@@ -59,6 +60,19 @@ export async function detachByHand(engine: Parts, device: UsbDevice, call: Pick<
     if (verdict?.outcome.is !== 'waiting') return undefined;
     return new Fault('usb.detach_failed', { device: deviceKey(device), vm: '', what: verdict.outcome.detail });
   });
+}
+
+/** A port that was asked for by name is there and free, or has the device already. */
+function checkSlot({ fleet }: Parts, key: string, { uuid, name }: VmRecord, slot: UsbSlot): void {
+  const { controllers = [], attachments = [] } = fleet.domainOf(uuid) ?? {};
+  const port = formatSlot(slot);
+  const controller = controllers.find(({ index }) => index === slot.controller);
+  if (controller === undefined || slot.port < 1 || slot.port > controller.ports) {
+    throw new Fault('usb.port_not_found', { vm: name, port }, { hint: `Its controllers: usher vm show ${name}` });
+  }
+  const there = attachments.find((attachment) => formatSlot(attachment) === port);
+  const other = there === undefined ? key : deviceKey(there);
+  if (other !== key) throw new Fault('usb.port_busy', { vm: name, port, other });
 }
 
 function holdOf(engine: Parts, { backend, busid, generation }: UsbDevice): Omit<Hold, 'kind'> {

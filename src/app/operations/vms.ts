@@ -43,8 +43,14 @@ export function vmHandlers(engine: Engine): VmHandlers {
         throw new Fault('params.invalid', { field: 'path', what: 'either a path or a content is expected' });
       }
       const { record, warnings } = await inventory.createVm(params);
-      await fleet.add(record);
-      await sockets.open(record);
+      try {
+        await fleet.add(record);
+        await sockets.open(record);
+      } catch (error) {
+        inventory.removeVm(record.uuid);
+        await fleet.remove(record.uuid);
+        throw error;
+      }
       engine.events.publish('vm.created', { vm: record.uuid, name: record.name });
       for (const message of warnings)
         engine.events.publish('vm.warning', { vm: record.uuid, name: record.name, message });

@@ -2,6 +2,7 @@
 
 import type { DoctorReport } from '../../api/views.ts';
 import { Fault, isFault } from '../../lib/fault.ts';
+import { printableJson } from '../../lib/text.ts';
 import type { UsherEvent } from '../../model/event.ts';
 import type { CommandSpec, Context } from '../command.ts';
 import { completionScript, SHELLS } from '../completion.ts';
@@ -24,7 +25,7 @@ export const SYSTEM_COMMANDS: readonly CommandSpec[] = [
       const params = given({ since: numberOption(context, 'since') ?? (isOnce ? 0 : undefined), isOnce });
       await client.call('events.follow', params, (notice) => {
         const { event } = notice as { event: UsherEvent };
-        context.out.print(context.isJson ? JSON.stringify(event) : eventLine(event));
+        context.out.print(context.isJson ? printableJson(JSON.stringify(event)) : eventLine(event));
       });
       if (isOnce) return undefined;
       await client.closed();
@@ -62,7 +63,7 @@ export const SYSTEM_COMMANDS: readonly CommandSpec[] = [
           title: 'OUTCOME',
           of: (row: Row) => (row.kind === 'intent' ? 'begins' : `${row.outcome} (of ${row.intent})`),
         },
-        { title: 'DETAILS', of: (row: Row) => JSON.stringify(row.details), isElastic: true },
+        { title: 'DETAILS', of: (row: Row) => printableJson(JSON.stringify(row.details)), isElastic: true },
       ];
       return show(context, rows, () => table(rows, columns, context.out));
     },
@@ -75,7 +76,7 @@ export const SYSTEM_COMMANDS: readonly CommandSpec[] = [
     examples: ['usher audit verify'],
     async run(context) {
       const answer = await (await context.daemon()).call('audit.verify', given({ head: textOption(context, 'head') }));
-      show(context, answer, () => answer.says);
+      show(context, answer, () => `${answer.says}\nhead ${answer.head}`);
       return answer.isIntact ? 0 : 1;
     },
   },

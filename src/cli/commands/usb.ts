@@ -62,7 +62,7 @@ export const USB_COMMANDS: readonly CommandSpec[] = [
     },
   },
   simple('detach', 'usb.detach', ['usher usb detach dom0:3-1.4']),
-  simple('release', 'usb.release', ['usher usb release dom0:3-1.4']),
+  simple('release', 'usb.release', ['usher usb release dom0:3-1.4'], 'hold'),
   {
     noun: 'usb',
     verb: 'assign',
@@ -174,12 +174,13 @@ function simple(
   verb: string,
   operation: 'usb.unplug' | 'usb.detach' | 'usb.release',
   examples: readonly string[],
+  completion: 'device' | 'hold' = 'device',
 ): CommandSpec {
   return {
     noun: 'usb',
     verb,
     about: { operation },
-    args: [DEVICE],
+    args: [{ ...DEVICE, completion }],
     examples,
     async run(context) {
       return one(context, await (await context.daemon()).call(operation, { device: word(context, 0) }));
