@@ -12,6 +12,7 @@ import { configFault, formatDiagnostic } from './diagnostics.ts';
 export interface Settings {
   readonly logLevel: LogLevel;
   readonly defaultDriver: DriverName;
+  readonly accelerator: 'auto' | 'tcg';
   readonly sweepSeconds: number;
   readonly shutdownTimeoutSeconds: number;
   readonly restartIntervalSeconds: number;
@@ -48,6 +49,7 @@ const DAY = 86_400;
 export const SETTINGS: { readonly [K in keyof Settings]: SettingRow<Settings[K]> } = {
   logLevel: word(LOG_LEVELS, 'info', 'How much the daemon writes to its log.'),
   defaultDriver: word(DRIVER_NAMES, 'qemu', 'The driver of a VM whose config file names none.'),
+  accelerator: word(['auto', 'tcg'], 'auto', 'How QEMU runs guests: auto is KVM where it can work, tcg emulates them.'),
   sweepSeconds: whole(1, DAY, 30, 'How often everything is observed again, hints or not.'),
   shutdownTimeoutSeconds: whole(1, DAY, 120, 'How long a guest may take to power off when it is asked to.'),
   restartIntervalSeconds: whole(
