@@ -205,7 +205,7 @@ describe('devices on QEMU', () => {
     }
   });
 
-  test('a device of the host that is not there is gone, and one that cannot be opened says why', async () => {
+  test('a device of the host that is not there is gone, and one whose node is not there says so', async () => {
     const { uuid } = await start();
     const host = { bus: 1, devnum: 7 };
     const { software: _, ...plain } = makeSoftwareDevice({ kind: 'keyboard', busid: '1-2', serial: 'S' });

@@ -35,6 +35,8 @@ export interface QemuDomainOptions {
 export const LOST_GENERATION = 'lost';
 
 const CONNECT_TIMEOUT_MS = 5_000;
+/** QEMU answers within a millisecond, or it hangs. */
+const OBSERVE_TIMEOUT_MS = 5_000;
 const PERIPHERALS = '/machine/peripheral';
 
 const POWER_EVENTS: ReadonlySet<string> = new Set<QmpEvent['name']>([
@@ -131,10 +133,11 @@ export class QemuDomain {
   /** Observes the domain. @throws as `session` does */
   async observe(waiting: Waiting = {}): Promise<Domain> {
     const session = await this.session(waiting);
+    const asking = { signal: waiting.signal, timeoutMs: OBSERVE_TIMEOUT_MS };
     try {
       const [{ status }, children] = await Promise.all([
-        session.execute('query-status', {}, waiting),
-        session.execute('qom-list', { path: PERIPHERALS }, waiting),
+        session.execute('query-status', {}, asking),
+        session.execute('qom-list', { path: PERIPHERALS }, asking),
       ]);
       const death = this.isSaved
         ? { reason: 'suspend' as const, detail: 'its state is saved' }
@@ -145,7 +148,7 @@ export class QemuDomain {
         handle: this.process.pid,
         run: death !== undefined ? 'dead' : this.isSaving ? 'saving' : isRunning(status) ? 'running' : 'paused',
         controllers: controllersOf(children.map(({ name }) => name)),
-        attachments: await this.#attachments(session, children, waiting),
+        attachments: await this.#attachments(session, children, asking),
         ...(death === undefined ? {} : { death }),
       };
       this.#lastSeen = domain;

@@ -29,18 +29,19 @@ export async function feedState(
   try {
     await session.execute('migrate-incoming', { uri: `unix:${paths.migrateSocket}` }, { signal });
     const socket = await connectUnix(paths.migrateSocket, { timeoutMs: CONNECT_TIMEOUT_MS, signal });
-    socket.setTimeout(STALL_MS, () =>
-      socket.destroy(new Fault('timeout', { what: 'Loading', seconds: STALL_MS / 1000 })),
-    );
-    const stream = async function* () {
-      let bytes = 0;
-      for await (const chunk of streamOf(file)) {
-        yield Buffer.from(chunk); // A copy: the socket may still hold it when the next is read.
-        bytes += chunk.length;
-        onProgress?.(bytes, header.streamBytes);
-      }
-    };
-    await pipeline(stream, socket, { signal });
+    socket.resume(); // QEMU says nothing there, but its hanging up is heard only by one who reads.
+    await withStallGuard(`Loading the state of VM ${vm}`, clock, signal, (stalled, moved) => {
+      const stream = async function* () {
+        let bytes = 0;
+        for await (const chunk of streamOf(file)) {
+          yield Buffer.from(chunk); // A copy: the socket may still hold it when the next is read.
+          bytes += chunk.length;
+          moved();
+          onProgress?.(bytes, header.streamBytes);
+        }
+      };
+      return pipeline(stream, socket, { signal: stalled });
+    });
     const options = {
       what: `Loading the state of VM ${vm}`,
       timeoutMs: STALL_MS,
@@ -55,5 +56,26 @@ export async function feedState(
   } catch (error) {
     if (signal?.aborted) throw new Fault('aborted', { what: `The restore of VM ${vm}` }, { cause: error });
     throw error;
+  }
+}
+
+/** Runs `work` with a signal that comes with the caller's, or when `moved` was not called for a minute. */
+async function withStallGuard(
+  what: string,
+  clock: Clock,
+  signal: AbortSignal | undefined,
+  work: (signal: AbortSignal, moved: () => void) => Promise<void>,
+): Promise<void> {
+  const stall = new AbortController();
+  const onStall = () => stall.abort(new Fault('timeout', { what, seconds: STALL_MS / 1000 }));
+  let cancel = clock.after(STALL_MS, onStall);
+  const moved = () => {
+    cancel();
+    cancel = clock.after(STALL_MS, onStall);
+  };
+  try {
+    await work(signal === undefined ? stall.signal : AbortSignal.any([signal, stall.signal]), moved);
+  } finally {
+    cancel();
   }
 }

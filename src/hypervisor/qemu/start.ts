@@ -27,6 +27,7 @@ export interface StartInput extends Pick<QemuDomainOptions, 'onHint' | 'clock' |
 /** QEMU itself is up in 50 ms; this is for a machine whose disks and cores are all busy. */
 const UP_TIMEOUT_MS = 30_000;
 const KILL_TIMEOUT_MS = 10_000;
+const COMPLAINT = /^\S*qemu\S*: /;
 /** A console log that is larger at a start becomes `….1` in place of the one before. */
 const KEEP_LOG_BYTES = 8 * 1024 * 1024;
 
@@ -111,11 +112,12 @@ async function startFault(
   return new Fault('vm.start_failed', { vm: config.name, what }, { cause: error, hint });
 }
 
-/** Gives the last line that QEMU wrote to its log, without its name, if there is one. */
+/** Gives the last complaint in QEMU's log, if there is one. Lines without QEMU's name only add to the one before. */
 export async function lastWords(paths: DomainPaths): Promise<string | undefined> {
   const text = await readFile(paths.qemuLog, 'utf8').catch(() => '');
-  const line = text.trimEnd().split('\n').at(-1) ?? '';
-  return line === '' ? undefined : printable(line.replace(/^\S*qemu-system-\S+: /, ''), 400);
+  const lines = text.split('\n').filter((line) => line.trim() !== '');
+  const line = lines.findLast((words) => COMPLAINT.test(words)) ?? lines.at(-1);
+  return line === undefined ? undefined : printable(line.replace(COMPLAINT, ''), 400);
 }
 
 /** Checks that what QEMU is to open is there: its own words for that differ from file to file. */
