@@ -42,5 +42,10 @@ export function given<T extends object>(values: T): { [K in keyof T]?: Exclude<T
 
 /** Prints the answer: as JSON when asked, else the text for people. */
 export function show(context: Context, answer: object, text: () => string): undefined {
-  context.out.print(context.isJson ? printableJson(JSON.stringify(answer, null, 2)) : text());
+  context.out.print(context.isJson ? prettyJson(answer) : text());
+}
+
+/** Makes JSON with a line a value; what would do harm on a terminal is escaped inside its strings. */
+function prettyJson(value: object): string {
+  return JSON.stringify(value, null, 2).split('\n').map(printableJson).join('\n');
 }

@@ -5,7 +5,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { Client } from '../../src/api/client.ts';
-import type { AuditView, DeviceView, VmView } from '../../src/api/views.ts';
+import type { AuditView, VmView } from '../../src/api/views.ts';
 import { startWorld, type WorldProcess } from '../support/sim-world.ts';
 import { type CommandResult, Stage } from '../support/stage.ts';
 
@@ -224,13 +224,18 @@ async function makeVm(name: string): Promise<string> {
 
 /** All that a command could have changed. */
 async function worldOfCommands(): Promise<unknown> {
-  const devices = await stage.ask<DeviceView[]>('usb', 'list');
-  return {
-    vms: await stage.ask<VmView[]>('vm', 'list'),
-    devices: devices.map(({ device, state, vm, slot }) => ({ device, state, vm, slot })),
-    assignments: await stage.ask('usb', 'assignments'),
-    holds: await stage.ask<{ device: string }[]>('usb', 'holds'),
-  };
+  const client = await Client.connect(join(stage.home, 'run/usher.sock'), 'test');
+  try {
+    const devices = await client.call('usb.list', {});
+    return {
+      vms: await client.call('vm.list', {}),
+      devices: devices.map(({ device, state, vm, slot }) => ({ device, state, vm, slot })),
+      assignments: await client.call('usb.assignments', {}),
+      holds: await client.call('usb.holds', {}),
+    };
+  } finally {
+    client.close();
+  }
 }
 
 function assertFails(result: CommandResult, status: number, says: RegExp): void {
