@@ -9,7 +9,7 @@ import { type Log, openLog } from '../lib/log.ts';
 import { lockFile } from '../lib/native.ts';
 import { listenUnix } from '../lib/unix-server.ts';
 import { type Composition, compose } from './composition.ts';
-import { performPower } from './flows/power.ts';
+import { bringUp, startupOf } from './flows/bring-up.ts';
 import { peerOf } from './peer.ts';
 
 /** How long the end may take before the process goes anyway. */
@@ -22,17 +22,17 @@ const CLOSE_TIMEOUT_MS = 10_000;
 export async function runDaemon(options: { readonly version: string; readonly places: Places }): Promise<void> {
   const { version, places } = options;
   process.umask(0o077);
+  const group = process.getuid?.() === 0 ? groupId('usher') : undefined;
   await makePrivateFolder(places.stateFolder);
-  await makePrivateFolder(places.runtimeFolder);
   await makePrivateFolder(places.logsFolder);
+  await makePrivateFolder(places.runtimeFolder, group);
+  await makePrivateFolder(places.vmSocketFolder, group);
   const lock = lockFile(places.lockFile);
   if ('heldBy' in lock) throw new Fault('daemon.running', { pid: lock.heldBy, home: places.home });
   const { settings, warnings } = await loadSettings(places.settingsFile);
   const log = openLog({ level: settings.logLevel });
   for (const warning of warnings) log.warn(warning);
   await removeLeftovers(places.savesFolder);
-  const isRoot = process.getuid?.() === 0;
-  const group = isRoot ? groupId('usher') : undefined;
   const simulatorWorld = process.env['USHER_SIMULATOR_WORLD'];
   const composition = await compose({ version, places, settings, log, groupId: group, simulatorWorld });
   process.on('unhandledRejection', (error) => log.error('a promise was left alone: a bug', { error }));
@@ -66,7 +66,7 @@ async function autostart({ engine }: Composition, log: Log): Promise<void> {
   for (const record of engine.inventory.listVms().filter((vm) => vm.autostart)) {
     if (engine.fleet.find(record.uuid)?.state !== 'halted') continue;
     try {
-      await performPower(engine, record, 'start', {}, quiet);
+      if ((await startupOf(engine, record)).do !== 'shutdown') await bringUp(engine, record, undefined, quiet);
     } catch (error) {
       log.error('a VM could not be started with the host', { vm: record.name, what: messageOf(error) });
       engine.events.publish('vm.warning', { vm: record.uuid, name: record.name, message: messageOf(error) });

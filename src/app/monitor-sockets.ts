@@ -1,5 +1,4 @@
 /** The sockets of all monitors: opened with their VMs, closed with them or by `quit`. */
-import { mkdir } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import type { OperationName } from '../api/operations.ts';
@@ -15,6 +14,7 @@ import type { VerbArgs } from '../monitor/verbs.ts';
 import { peerOf } from './peer.ts';
 
 export interface MonitorSocketsOptions {
+  /** It exists. */
   readonly folder: string;
   readonly groupId: number | undefined;
   readonly clock: Clock;
@@ -44,7 +44,6 @@ export class MonitorSockets {
 
   /** Opens the sockets of many VMs; one that cannot be opened is logged and costs the others nothing. */
   async openAll(vms: readonly MonitorVm[]): Promise<void> {
-    await mkdir(this.#options.folder, { recursive: true, mode: 0o750 });
     await Promise.all(
       vms.map((vm) =>
         this.open(vm).catch((error: unknown) => {

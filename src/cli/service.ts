@@ -74,8 +74,9 @@ function bundlePath(): string {
   return resolve(dirname(process.argv[1] ?? ''), 'usherd.cjs');
 }
 
+/** Quotes a word of ExecStart; `%` and `$` are doubled (systemd.service(5), "Command lines"). */
 function quote(path: string): string {
-  return `"${path.replaceAll(/["\\%$]/g, (character) => (character === '%' ? '%%' : `\\${character}`))}"`;
+  return `"${path.replaceAll(/["\\]/g, '\\$&').replaceAll(/[%$]/g, '$&$&')}"`;
 }
 
 async function systemctl(...words: string[]): Promise<void> {

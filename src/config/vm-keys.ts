@@ -194,7 +194,8 @@ export const VM_KEYS: readonly VmKey[] = [
     key: 'startup',
     takes: 'started, paused, shutdown or restore FILE',
     otherwise: 'started',
-    meaning: 'What is done with the VM when its monitor starts it of its own accord.',
+    meaning:
+      'What a start makes of the VM: it runs, it is left paused, or it goes on from a save file, which is kept. With shutdown it is not started with the host.',
     parse: parseStartup,
     print: (value) => (value.do === 'restore' ? `restore ${value.file}` : value.do),
   }),

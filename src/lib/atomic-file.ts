@@ -1,6 +1,6 @@
 /** Files that are there whole or not at all: temporary file, fsync, rename, fsync of the folder. */
 import { randomBytes } from 'node:crypto';
-import { type FileHandle, mkdir, open, readdir, rename, unlink } from 'node:fs/promises';
+import { chmod, chown, type FileHandle, mkdir, open, readdir, rename, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { errnoOf, Fault, messageOf } from './fault.ts';
 
@@ -45,9 +45,12 @@ export async function removeLeftovers(folder: string, name = ''): Promise<number
   return leftovers.length;
 }
 
-/** Makes a private folder (0700), and its parents, if it is not there. */
-export async function makePrivateFolder(path: string): Promise<void> {
+/** Makes a folder, and its parents, if it is not there: for its owner alone (0700), or also for a group to enter (0750). */
+export async function makePrivateFolder(path: string, groupId?: number): Promise<void> {
   await mkdir(path, { recursive: true, mode: 0o700 });
+  if (groupId === undefined) return;
+  await chown(path, -1, groupId);
+  await chmod(path, 0o750);
 }
 
 async function syncFolder(path: string): Promise<void> {

@@ -86,7 +86,11 @@ export const FAULTS = {
   'store.newer': { exit: 2, http: 500, text: 'A newer Usher wrote {file} (form {found}; this one knows {known}).' },
   'store.broken': { exit: 1, http: 500, text: 'The database {file} cannot be used: {what}.' },
   'audit.broken': { exit: 1, http: 500, text: 'The audit trail is broken at row {row}: {what}.' },
-  'events.gone': { exit: 4, http: 410, text: 'Events after number {since} cannot be told: kept are those from {first} on.' },
+  'events.gone': {
+    exit: 4,
+    http: 410,
+    text: 'Events after number {since} cannot be told: kept are those from {first} on.',
+  },
   denied: { exit: 6, http: 403, text: 'User {user} may not do "{operation}".' },
   offline: { exit: 9, http: 503, text: 'This works only with a hypervisor, and Usher runs in offline mode.' },
 } as const satisfies Record<string, FaultRow>;

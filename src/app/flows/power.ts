@@ -15,8 +15,8 @@ const DEVICES_BACK_MS = 10_000;
 
 /** Verbs that save the VM: its devices are detached before, for their state cannot be saved. */
 const SAVING: ReadonlySet<Verb> = new Set(['suspend', 'checkpoint']);
-/** Verbs after which devices that belong to the VM are attached before the answer is given. */
-const BRINGING: ReadonlySet<Verb> = new Set(['start', 'restore', 'restart', 'checkpoint']);
+/** Verbs after which devices that belong to the VM are attached before the answer is given; so it is after a failed save. */
+const BRINGING: ReadonlySet<Verb> = new Set(['start', 'restore', 'restart']);
 
 const SAYS: Partial<Record<Verb, string>> = {
   start: 'Starting',
@@ -49,6 +49,6 @@ export async function performPower(
     });
   } finally {
     if (isSaving) router.reopen(uuid);
-    if (BRINGING.has(verb)) await router.settle(uuid, call.signal, DEVICES_BACK_MS).catch(() => undefined);
+    if (BRINGING.has(verb) || isSaving) await router.settle(uuid, call.signal, DEVICES_BACK_MS).catch(() => undefined);
   }
 }

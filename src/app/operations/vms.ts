@@ -12,6 +12,7 @@ import type { Verb } from '../../monitor/states.ts';
 import type { VerbArgs } from '../../monitor/verbs.ts';
 import type { Call, Handlers } from '../dispatch.ts';
 import type { Engine } from '../engine.ts';
+import { bringUp } from '../flows/bring-up.ts';
 import { performPower } from '../flows/power.ts';
 import { vmDetails, vmView } from '../views.ts';
 
@@ -82,7 +83,10 @@ export function vmHandlers(engine: Engine): VmHandlers {
       engine.events.publish('vm.removed', { vm: record.uuid, name: record.name });
       return view;
     },
-    'vm.start': (params, call) => power('start', params, { isPaused: params.isPaused }, call),
+    async 'vm.start'({ vm, isPaused }, call) {
+      const record = inventory.findVm(vm);
+      return powerResult(record, await bringUp(engine, record, isPaused, call));
+    },
     'vm.pause': (params, call) => power('pause', params, {}, call),
     'vm.unpause': (params, call) => power('unpause', params, {}, call),
     'vm.shutdown': (params, call) => power('shutdown', params, timing(params), call),
