@@ -44,9 +44,17 @@ test('off a terminal nothing is cut: programs read it', () => {
   assert.ok(line.includes(LONG.name) && line.endsWith(LONG.why));
 });
 
-test('letters are counted, not their code units', () => {
-  const [title = '', line = ''] = table([{ ...SHORT, name: '🎹🎹' }], COLUMNS, outputOf(80)).split('\n');
-  assert.equal([...line].indexOf('h'), [...title].indexOf('S'));
+test('columns are counted as the terminal does: wide letters take two, combining marks none', () => {
+  for (const [name, letters] of [
+    ['🎹🎹', 2],
+    ['日本', 2],
+    ['e\u0301e\u0301', 4],
+  ] as const) {
+    const [title = '', line = ''] = table([{ ...SHORT, name }], COLUMNS, outputOf(80)).split('\n');
+    const shownWider = name.startsWith('e') ? -2 : 2;
+    assert.equal([...line].indexOf('h') + shownWider, [...title].indexOf('S'), name);
+    assert.equal([...name].length, letters);
+  }
 });
 
 test('without rows there are the titles, bold on a terminal', () => {
