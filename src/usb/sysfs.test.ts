@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, beforeEach, suite, test } from 'node:test';
 import { ManualClock } from '../lib/clock.ts';
 import { SysfsSource } from './sysfs.ts';
@@ -9,7 +11,13 @@ let clock = new ManualClock(0);
 let source = open();
 
 function open(): SysfsSource {
-  return new SysfsSource({ sysRoot: tree.root, bootId: 'boot', clock, hotplug: () => () => {} });
+  return new SysfsSource({
+    sysRoot: tree.root,
+    devRoot: join(tree.root, 'dev'),
+    bootId: 'boot',
+    clock,
+    hotplug: () => () => {},
+  });
 }
 
 suite('SysfsSource', () => {
@@ -105,6 +113,20 @@ suite('SysfsSource', () => {
     assert.deepEqual([second?.generation, second?.untrustedSerial], ['boot.1.3', 'B']);
     tree.unplug('1-1');
     assert.deepEqual(await source.list(), []);
+  });
+
+  test('a device whose node is gone is gone, though sysfs has it still; without nodes sysfs has to do', async () => {
+    tree.plug('1-1', { descriptors: 'stick', devnum: 2 });
+    assert.deepEqual(await busids(), ['1-1']);
+    const node = join(tree.root, 'dev/bus/usb/001/002');
+    mkdirSync(join(node, '..'), { recursive: true });
+    writeFileSync(node, '');
+    assert.deepEqual(await busids(), ['1-1']);
+    rmSync(node);
+    assert.deepEqual(await busids(), []);
+    assert.deepEqual(await busids(), [], 'it is not taken for a new plug');
+    tree.plug('1-1', { descriptors: 'stick', devnum: 3 });
+    assert.deepEqual(await busids(), ['1-1']);
   });
 
   test('a bad device hides no other', async () => {

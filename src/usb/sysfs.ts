@@ -2,7 +2,7 @@
  * The USB devices of this host, read from sysfs (Linux `Documentation/ABI/testing/sysfs-bus-usb` and
  * `stable/sysfs-bus-usb`). Read only; hot-plug hints come from hotplug.ts.
  */
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { readFile, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { DeviceSource } from '../hypervisor/driver.ts';
@@ -41,17 +41,22 @@ interface Known {
   readonly devnum: number;
   /** When this plug was seen for the first time (monotonic ms). */
   readonly since: number;
+  /** Set once its node in `/dev/bus/usb` was seen. */
+  hasNode: boolean;
   /** Set once it is ready; from then on only its presence is looked at. */
   device?: UsbDevice | undefined;
 }
 
 /**
  * INVARIANTS: a plug, once listed, stays listed unchanged until it is gone, whatever happens to its interfaces and
- * strings: a guest that sets a configuration, or a reset, is no unplugging. One bad or slow device hides no other.
+ * strings: a guest that sets a configuration, or a reset, is no unplugging. One bad or slow device hides no other. A plug
+ * is gone with its node: the kernel removes that, which gives the hint, before it removes the device from sysfs
+ * (device_del in drivers/base/core.c), so who looked at sysfs alone could still find it there and get no further hint.
  */
 export class SysfsSource implements DeviceSource {
   readonly backend = HOST_BACKEND;
   readonly #folder: string;
+  readonly #nodes: string;
   readonly #bootId: string;
   readonly #clock: Clock;
   readonly #hotplug: Hotplug;
@@ -64,6 +69,7 @@ export class SysfsSource implements DeviceSource {
   constructor(options: SysfsOptions = {}) {
     const { sysRoot = '/sys', devRoot = '/dev', clock = systemClock } = options;
     this.#folder = join(sysRoot, 'bus/usb/devices');
+    this.#nodes = join(devRoot, 'bus/usb');
     this.#bootId = options.bootId ?? bootId();
     this.#clock = clock;
     this.#hotplug = options.hotplug ?? ((onHint) => watchHotplug({ devRoot, clock, onHint }));
@@ -115,9 +121,12 @@ export class SysfsSource implements DeviceSource {
     }
     let known = this.#known.get(busid);
     if (known?.devnum !== devnum) {
-      known = { devnum, since: this.#clock.monotonic() };
+      known = { devnum, since: this.#clock.monotonic(), hasNode: false };
       this.#known.set(busid, known);
     }
+    const hasNode = this.#hasNode(busid, devnum);
+    if (known.hasNode && !hasNode) return undefined;
+    known.hasNode = hasNode;
     known.device ??= await this.#read(busid, names, known).catch(() => undefined);
     return known.device;
   }
@@ -130,6 +139,12 @@ export class SysfsSource implements DeviceSource {
     } catch {
       return undefined; // It vanished between the two reads.
     }
+  }
+
+  /** Where there are no nodes, as in some containers, sysfs has to do. */
+  #hasNode(busid: string, devnum: number): boolean {
+    const names = [Number.parseInt(busid, 10), devnum].map((number) => String(number).padStart(3, '0'));
+    return existsSync(join(this.#nodes, ...names));
   }
 
   async #read(busid: string, names: readonly string[], known: Known): Promise<UsbDevice | undefined> {
