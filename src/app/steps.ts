@@ -27,61 +27,57 @@ export function stepExecutors(context: StepContext): StepExecutors {
   return {
     async attach({ vm, slot, device, why }, signal) {
       const key = deviceKey(device);
-      const place = { vm: vm, name: nameOf(vm), slot: formatSlot(slot) };
-      failPoint('attach.before-intent');
-      const conclude = begin(audit, 'step.attach', place.name, key, {
-        slot: place.slot,
-        deviceId: device.deviceId,
-        why,
-      });
-      failPoint('attach.after-intent');
-      try {
+      const place = { vm, name: nameOf(vm), slot: formatSlot(slot) };
+      const details = { slot: place.slot, deviceId: device.deviceId, why };
+      await audited(audit, 'attach', { vm: place.name, device: key, details }, async () => {
         await (await driverOf(vm)).attachDevice(vm, slot, device, { signal });
-      } catch (error) {
-        conclude(error);
-        throw error;
-      }
-      failPoint('attach.before-outcome');
-      conclude();
-      failPoint('attach.after-outcome');
+      });
       publish('usb.attached', { device: key, ...place, why });
     },
     async detach({ vm, attachment, why }, signal) {
       const key = deviceKey(attachment);
       const name = nameOf(vm);
-      failPoint('detach.before-intent');
-      const conclude = begin(audit, 'step.detach', name, key, { slot: formatSlot(attachment), why });
-      failPoint('detach.after-intent');
-      try {
-        await (await driverOf(vm)).detachDevice(vm, attachment, { signal });
-      } catch (error) {
-        conclude(error);
-        throw error;
-      }
-      failPoint('detach.before-outcome');
-      conclude();
-      failPoint('detach.after-outcome');
+      await audited(
+        audit,
+        'detach',
+        { vm: name, device: key, details: { slot: formatSlot(attachment), why } },
+        async () => {
+          await (await driverOf(vm)).detachDevice(vm, attachment, { signal });
+        },
+      );
       publish('usb.detached', { device: key, vm, name, why });
     },
     async dropHold({ hold, why }) {
-      const conclude = begin(audit, 'step.drop_hold', undefined, deviceKey(hold), { why });
-      context.dropHold(hold);
-      conclude();
+      await audited(audit, 'drop_hold', { device: deviceKey(hold), details: { why } }, async () =>
+        context.dropHold(hold),
+      );
     },
   };
 }
 
-/** Writes the intent; the function it returns writes the outcome, of an error if there is one. */
-function begin(
+type Subject = Pick<Parameters<AuditTrail['intend']>[0], 'vm' | 'device' | 'details'>;
+
+/** Does a step between its intent and its outcome. */
+async function audited(
   audit: AuditTrail,
-  action: string,
-  vm: string | undefined,
-  device: string,
-  details: Record<string, unknown>,
-) {
-  const intent = audit.intend({ actor: USHER, action, vm, device, details });
-  return (error?: unknown) => {
-    if (error === undefined) audit.conclude(intent, 'ok');
-    else audit.conclude(intent, 'failed', { error: asFault(error).message, code: asFault(error).code });
+  step: 'attach' | 'detach' | 'drop_hold',
+  subject: Subject,
+  work: () => Promise<void>,
+): Promise<void> {
+  const reach = (place: 'before-intent' | 'after-intent' | 'before-outcome' | 'after-outcome') => {
+    if (step !== 'drop_hold') failPoint(`${step}.${place}`);
   };
+  reach('before-intent');
+  const intent = audit.intend({ actor: USHER, action: `step.${step}`, ...subject });
+  reach('after-intent');
+  try {
+    await work();
+  } catch (error) {
+    const { message, code } = asFault(error);
+    audit.conclude(intent, 'failed', { error: message, code });
+    throw error;
+  }
+  reach('before-outcome');
+  audit.conclude(intent, 'ok');
+  reach('after-outcome');
 }
