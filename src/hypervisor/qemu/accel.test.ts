@@ -19,6 +19,7 @@ test('KVM is chosen only when the device opens and the processor can', async () 
     await writeFile(kvm, '');
     await writeFile(cpuinfo, CAPABLE);
     assert.equal((await chooseAccelerator({ kvm, cpuinfo })).name, 'kvm');
+    assert.equal((await chooseAccelerator({ wish: 'tcg', kvm, cpuinfo })).name, 'tcg');
     const withoutDevice = await chooseAccelerator({ kvm: missing, cpuinfo });
     assert.equal(withoutDevice.name, 'tcg');
     assert.match(withoutDevice.advice ?? '', /kvm_intel/);
