@@ -28,13 +28,10 @@ try {
 }
 if (isKept) {
   stage.leave();
-  console.log(
-    `\nIt goes on. Talk to it:\n  export USHER_HOME=${stage.home}\n  ${join(process.cwd(), 'bin/usher')} usb list`,
-  );
-  console.log(`  ${join(process.cwd(), 'bin/usher')} vm console work      # leave with Ctrl-]`);
-  console.log(
-    `Clear it away:\n  usher vm destroy work; usher vm destroy play; kill ${stage.daemonPid}; rm -r ${stage.home}`,
-  );
+  const bin = join(import.meta.dirname, '../bin');
+  console.log(`\nIt goes on. Talk to it:\n  export USHER_HOME=${stage.home} PATH=${bin}:$PATH`);
+  console.log('  usher usb list\n  usher vm console work      # leave with Ctrl-]\nClear it away:');
+  console.log(`  usher vm destroy work; usher vm destroy play; kill ${stage.daemonPid}; rm -r ${stage.home}`);
 } else {
   await stage.strike();
 }
