@@ -130,8 +130,12 @@ function guestHand(runtime: string): GuestHand {
       console.close();
     }
   }
+  /** Gives the words from the answer on: another program's line without an end may stand before it. */
   const ask = (words: string, answer: RegExp) =>
-    use(async (console) => (await console.ask(words, answer, ANSWER_TIMEOUT_MS)).text.split(' '));
+    use(async (console) => {
+      const { text } = await console.ask(words, answer, ANSWER_TIMEOUT_MS);
+      return text.slice(text.search(answer)).split(' ');
+    });
   const end = (words: string, answer: RegExp) => async () => {
     await ask(words, answer);
   };
@@ -145,19 +149,24 @@ function guestHand(runtime: string): GuestHand {
           return console.ask(`ping ${word}`, new RegExp(`pong ${word}`), PING_TIMEOUT_MS).catch(() => undefined);
         });
       }),
-    bootId: async () => (await ask('boot', /^USHER-GUEST boot /))[2] ?? '',
-    ticks: async () => Number((await ask('ticks', /^USHER-GUEST ticks /))[2]),
+    bootId: async () => (await ask('boot', /USHER-GUEST boot /))[2] ?? '',
+    ticks: () =>
+      // The guest writes the number to a file, which for an instant is empty.
+      pollUntil({ what: 'The ticks of the guest', timeoutMs: ANSWER_TIMEOUT_MS, everyMs: 10 }, async () => {
+        const [, , ticks = ''] = await ask('ticks', /USHER-GUEST ticks /);
+        return ticks === '' ? undefined : Number(ticks);
+      }),
     usb: () =>
       use(async (console) => {
-        await console.ask('usb', /^USHER-GUEST usb-end/, ANSWER_TIMEOUT_MS);
+        await console.ask('usb', /USHER-GUEST usb-end$/, ANSWER_TIMEOUT_MS);
         const listed = console.lines.filter(({ text }) => text.startsWith('USHER-GUEST usb= '));
         return listed.map(({ text }) => {
           const [, , , id, serial = ''] = text.split(' ');
           return `${id}:${decodeURIComponent(serial.slice('serial='.length))}`;
         });
       }),
-    powerOff: end('poweroff', /^USHER-GUEST poweroff/),
-    reboot: end('reboot', /^USHER-GUEST reboot/),
+    powerOff: end('poweroff', /USHER-GUEST poweroff/),
+    reboot: end('reboot', /USHER-GUEST reboot/),
     panic: () => use(async (console) => void console.command('panic')).then(() => sleep(systemClock, 100)),
     kill: async () => {
       process.kill(await pidIn(runtime), 'SIGKILL');

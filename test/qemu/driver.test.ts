@@ -232,6 +232,13 @@ describe('the QEMU driver', () => {
       }
     });
 
+    test('a guest that was saved paused runs when it is restored to run', async () => {
+      const config = await start();
+      const saved = join(rig.folder, '..', 'paused.save');
+      await driver.save(config.uuid, saved, { afterwards: 'stopped' });
+      assert.equal((await driver.start(config, { isPaused: false, restoreFrom: saved })).run, 'running');
+    });
+
     test('a restore that was cut off by our death is no domain', async () => {
       // A QEMU that waits for a state that nobody sends any more.
       const config = await start();

@@ -17,7 +17,7 @@ import { controllersOf } from './controllers.ts';
 import { readDeath } from './death.ts';
 import { parseDeviceQomId } from './ids.ts';
 import type { DomainPaths } from './paths.ts';
-import { isAlive, type ProcessIdentity } from './process.ts';
+import { isAlive, isGoneWithin, type ProcessIdentity } from './process.ts';
 
 export interface QemuDomainOptions {
   readonly uuid: VmUuid;
@@ -37,6 +37,8 @@ export const LOST_GENERATION = 'lost';
 const CONNECT_TIMEOUT_MS = 5_000;
 /** QEMU answers within a millisecond, or it hangs. */
 const OBSERVE_TIMEOUT_MS = 5_000;
+/** Between the end of a killed QEMU's socket and the end of its process: it has memory to give back. */
+const DYING_MS = 1_000;
 const PERIPHERALS = '/machine/peripheral';
 
 const POWER_EVENTS: ReadonlySet<string> = new Set<QmpEvent['name']>([
@@ -126,7 +128,7 @@ export class QemuDomain {
       await this.#adopt(session);
       return session;
     } catch (error) {
-      throw this.translate(error);
+      throw await this.translate(error);
     }
   }
 
@@ -154,7 +156,7 @@ export class QemuDomain {
       this.#lastSeen = domain;
       return domain;
     } catch (error) {
-      throw this.translate(error);
+      throw await this.translate(error);
     }
   }
 
@@ -163,19 +165,21 @@ export class QemuDomain {
     return this.#lastSeen;
   }
 
-  /** Turns what a session throws into the Fault that a user may see; Faults that are one already stay. */
-  translate(error: unknown): Fault {
+  /**
+   * Turns what a session throws into the Fault that a user may see; Faults that are one already stay. A QEMU that hung up
+   * is given a moment: its socket closes a little before its process is gone.
+   */
+  async translate(error: unknown): Promise<Fault> {
     const vm = this.name;
     if (isQmpError(error)) return new Fault('hypervisor.failed', { what: error.desc }, { cause: error });
-    if (isFault(error, 'wire.closed', 'wire.broken') && !this.isAlive) {
+    if (!isFault(error)) throw error;
+    if (!isFault(error, 'wire.closed', 'wire.broken', 'timeout')) return error;
+    const graceMs = error.code === 'timeout' ? 0 : DYING_MS;
+    if (await isGoneWithin(this.process, graceMs, this.#options.clock)) {
       return new Fault('vm.no_domain', { vm }, { cause: error });
     }
-    if (isFault(error, 'wire.closed', 'wire.broken', 'timeout')) {
-      const hint = `Its process is ${this.process.pid}; "usher vm destroy" ends it even when it does not answer.`;
-      return new Fault('hypervisor.lost', { vm, what: messageOf(error) }, { cause: error, hint });
-    }
-    if (isFault(error)) return error;
-    throw error;
+    const hint = `Its process is ${this.process.pid}; "usher vm destroy" ends it even when it does not answer.`;
+    return new Fault('hypervisor.lost', { vm, what: messageOf(error) }, { cause: error, hint });
   }
 
   /** Lets go of the connection; QEMU goes on. */

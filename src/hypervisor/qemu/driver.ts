@@ -240,7 +240,7 @@ export class QemuDriver implements Driver {
     try {
       await act(await domain.session(waiting), domain);
     } catch (error) {
-      throw domain.translate(error);
+      throw await domain.translate(error);
     }
   }
 

@@ -19,7 +19,7 @@ const LOAD_POLL_MS = 10;
 export async function feedState(
   domain: QemuDomain,
   saved: OpenSaveFile,
-  { signal, onProgress }: StartOptions,
+  { isPaused, signal, onProgress }: StartOptions,
   clock: Clock,
 ): Promise<void> {
   const { name: vm, paths } = domain;
@@ -38,10 +38,12 @@ export async function feedState(
       onProgress?.(bytes, header.streamBytes);
     }
     socket.end();
-    await pollUntil({ ...waiting, everyMs: LOAD_POLL_MS }, async () => {
-      const { status } = await session.execute('query-status', {}, { signal });
-      return status === 'inmigrate' ? undefined : status;
+    const isRunning = await pollUntil({ ...waiting, everyMs: LOAD_POLL_MS }, async () => {
+      const { status, running } = await session.execute('query-status', {}, { signal });
+      return status === 'inmigrate' ? undefined : running;
     });
+    // A guest that was paused when it was saved comes back paused.
+    if (!isRunning && !isPaused) await session.execute('cont', {}, { signal });
   } finally {
     socket.destroy();
   }

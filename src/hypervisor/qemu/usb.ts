@@ -88,7 +88,7 @@ export async function attachDevice(
   } catch (error) {
     for (const step of undo.reverse()) await step().catch(() => undefined); // The first failure is the one to tell.
     if (node !== undefined) await findNode(device, context); // That it is gone explains whatever QEMU says.
-    throw attachFault(isQmpError(error) ? error : domain.translate(error), { vm: domain.name, slot, device });
+    throw attachFault(isQmpError(error) ? error : await domain.translate(error), { vm: domain.name, slot, device });
   }
   const { backend, busid, deviceId, generation } = device;
   return { vm: domain.uuid, controller: slot.controller, port: slot.port, backend, busid, deviceId, generation };
@@ -114,7 +114,7 @@ export async function detachDevice(context: UsbContext, attachment: Attachment, 
     }
   } catch (error) {
     const isTold = isQmpError(error) || isFault(error, 'timeout');
-    throw detachFault(isTold ? error : domain.translate(error), { vm: domain.name, device: attachment });
+    throw detachFault(isTold ? error : await domain.translate(error), { vm: domain.name, device: attachment });
   }
 }
 
