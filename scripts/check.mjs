@@ -10,7 +10,11 @@ const tests = globSync(['src/**/*.test.ts', 'lab/**/*.test.ts', 'test/house/*.te
 const steps = [
   ['types', bin('tsc'), ['-p', '.']],
   ['lint and format', bin('biome'), ['check', '--error-on-warnings', '.']],
-  ['unit tests', process.execPath, ['--test', '--test-isolation=none', '--test-reporter=dot', ...tests]],
+  [
+    'unit tests',
+    process.execPath,
+    ['--test', '--test-isolation=none', '--test-timeout=60000', '--test-reporter=dot', ...tests],
+  ],
 ];
 for (const [name, command, args] of steps) {
   const start = performance.now();

@@ -12,7 +12,7 @@ run(['scripts/build.mjs']);
 run(['lab/prepare.ts']);
 const files =
   chosen.length > 0 ? chosen : globSync('test/*/*.test.ts', { cwd: root, exclude: ['test/house/**'] }).sort();
-run(['--test', '--test-concurrency=2', '--test-reporter=spec', ...files]);
+run(['--test', '--test-concurrency=2', '--test-timeout=600000', '--test-reporter=spec', ...files]);
 
 /** Runs Node with these words from the project's folder; a failure ends the whole run with its status. */
 function run(args) {
