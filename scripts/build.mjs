@@ -22,6 +22,18 @@ const appApart = {
   },
 };
 
+/** Commander loads child_process for subcommands that are programs of their own, which ours are not: 5 ms of each start. */
+const childProcessLate = {
+  name: 'child-process-late',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^node:child_process$/ }, ({ importer }) =>
+      importer.includes('/node_modules/commander/') ? { path: 'late', namespace: 'child-process' } : undefined,
+    );
+    const contents = "exports.spawn = (...args) => require('node:child_process').spawn(...args);";
+    onLoad({ filter: /^late$/, namespace: 'child-process' }, () => ({ contents, loader: 'js' }));
+  },
+};
+
 await build({
   absWorkingDir: root,
   entryPoints: {
@@ -41,7 +53,7 @@ await build({
   legalComments: 'none',
   logLevel: 'warning',
   external: ['koffi'],
-  plugins: [appApart],
+  plugins: [appApart, childProcessLate],
   // CommonJS has no import.meta.url; native.ts finds koffi by it.
   banner: { js: "const bundleUrl = require('node:url').pathToFileURL(__filename).href;" },
   define: { 'process.env.USHER_VERSION': JSON.stringify(version), 'import.meta.url': 'bundleUrl' },

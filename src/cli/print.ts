@@ -16,15 +16,16 @@ const NARROWEST = 12;
 /** Lays rows out in columns; wider than the terminal, the elastic columns are shortened. No rows: the titles alone. */
 export function table<T>(rows: readonly T[], columns: readonly Column<T>[], out: Output): string {
   const cells = rows.map((row) => columns.map((column) => column.of(row)));
-  const widths = columns.map((column, i) =>
-    Math.max(column.title.length, ...cells.map((line) => widthOf(line[i] ?? ''))),
-  );
+  // A question to the whole table instead of three to each cell: most tables are plain, and may have thousands of cells.
+  const measure = PLAIN.test(cells.flat().join('')) ? lengthOf : widthOf;
+  const widths = columns.map(({ title }) => title.length);
+  for (const line of cells) {
+    for (let i = 0; i < widths.length; i++) widths[i] = Math.max(widths[i] ?? 0, measure(line[i] ?? ''));
+  }
   if (out.columns !== undefined) shrink(widths, columns, out.columns);
   const layOut = (line: readonly string[]) =>
     line
-      .map((cell, i) =>
-        i === line.length - 1 ? clip(cell, widths[i] ?? 0) : pad(clip(cell, widths[i] ?? 0), widths[i] ?? 0),
-      )
+      .map((cell, i) => fit(cell, widths[i] ?? 0, measure))
       .join(GAP)
       .trimEnd();
   const title = layOut(columns.map((column) => column.title));
@@ -46,18 +47,23 @@ function shrink(widths: number[], columns: readonly { readonly isElastic?: boole
   }
 }
 
-function clip(cell: string, width: number): string {
-  if (widthOf(cell) <= width) return cell;
+/** Makes the cell that wide: fills it up, or cuts it. */
+function fit(cell: string, width: number, measure: (text: string) => number): string {
+  const own = measure(cell);
+  if (own <= width) return cell + ' '.repeat(width - own);
   let kept = '';
   for (const character of cell) {
-    if (widthOf(kept + character) >= width) break;
+    if (measure(kept + character) >= width) break;
     kept += character;
   }
-  return `${kept}…`;
+  return `${kept}…${' '.repeat(Math.max(0, width - measure(kept) - 1))}`;
 }
 
-function pad(cell: string, width: number): string {
-  return cell + ' '.repeat(Math.max(0, width - widthOf(cell)));
+/** Text in which each character takes one column and is one. */
+const PLAIN = /^[ -~]*$/;
+
+function lengthOf(plain: string): number {
+  return plain.length;
 }
 
 /** Characters that take two columns: East Asian scripts, their full-width forms, pictures. */

@@ -63,7 +63,7 @@ async function build(words: readonly string[], run: Run): Promise<Command> {
     .configureHelp({ showGlobalOptions: true })
     .addHelpText('after', '\nBegin with: usher doctor, usher vm create FILE, usher usb list. Docs: README.md');
   const nouns = new Map<string, Command>();
-  for (const spec of COMMANDS) {
+  for (const spec of commandsFor(words)) {
     let parent = program;
     if (spec.noun !== undefined) {
       parent = nouns.get(spec.noun) ?? program.command(spec.noun).description(NOUNS[spec.noun] ?? '');
@@ -88,6 +88,16 @@ async function build(words: readonly string[], run: Run): Promise<Command> {
     });
   }
   return program;
+}
+
+/** The command that a line begins with is enough to run it; all of them are needed to list, to guess, or to complain. */
+function commandsFor(words: readonly string[]): readonly CommandSpec[] {
+  const [first = '', second = ''] = words;
+  const isCalled = ({ verb, aliases = [] }: CommandSpec, word: string) => verb === word || aliases.includes(word);
+  const meant = COMMANDS.filter((spec) =>
+    spec.noun === undefined ? isCalled(spec, first) : spec.noun === first && isCalled(spec, second),
+  );
+  return meant.length === 1 ? meant : COMMANDS;
 }
 
 const output: Output = {

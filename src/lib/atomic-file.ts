@@ -1,8 +1,8 @@
 /** Files that are there whole or not at all: temporary file, fsync, rename, fsync of the folder. */
-import { randomBytes } from 'node:crypto';
 import { chmod, chown, type FileHandle, mkdir, open, readdir, rename, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { errnoOf, Fault, messageOf } from './fault.ts';
+import { randomHex } from './random.ts';
 
 const TEMPORARY = '.usher-tmp';
 
@@ -11,7 +11,7 @@ const TEMPORARY = '.usher-tmp';
  * as it was and the temporary file is gone. Mode 0600. @throws Fault `file.unwritable`, or what `write` throws.
  */
 export async function replaceFile(path: string, write: (file: FileHandle) => Promise<void>): Promise<void> {
-  const temporary = join(dirname(path), `.${basename(path)}.${randomBytes(4).toString('hex')}${TEMPORARY}`);
+  const temporary = join(dirname(path), `.${basename(path)}.${randomHex(4)}${TEMPORARY}`);
   const file = await open(temporary, 'wx', 0o600).catch((error: unknown) => {
     throw unwritable(path, error);
   });

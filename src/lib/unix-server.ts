@@ -2,13 +2,13 @@
  * Unix sockets: a listener whose file has its mode before anybody can see it, that takes the place of a dead one but
  * never of a live one, and a client's connect with a deadline. Knows nothing of what is said over them.
  */
-import { randomBytes } from 'node:crypto';
 import { chmodSync, chownSync, lstatSync, renameSync, type Stats, unlinkSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { basename, dirname, join } from 'node:path';
 import { sleep, systemClock } from './clock.ts';
 import { withDeadline } from './deadline.ts';
 import { errnoOf, Fault, messageOf } from './fault.ts';
+import { randomHex } from './random.ts';
 
 /** The longest path of a unix socket in bytes: `sun_path` has 108 with its NUL (unix(7)). */
 export const MAX_SOCKET_PATH_BYTES = 107;
@@ -144,7 +144,7 @@ function bind(server: Server, path: string, backlog: number): Promise<void> {
 
 /** No longer than the name it stands in for, so that it fits wherever that fits. */
 function temporaryName(name: string): string {
-  return `.${randomBytes(8).toString('hex')}`.slice(0, Math.max(2, Buffer.byteLength(name)));
+  return `.${randomHex(8)}`.slice(0, Math.max(2, Buffer.byteLength(name)));
 }
 
 function removeIfSame(path: string, own: Stats): void {

@@ -1,5 +1,4 @@
 /** Names of VMs: the stable uuid and the human name. Parsers turn untrusted text into clean values. */
-import { randomUUID } from 'node:crypto';
 import { Fault } from '../lib/fault.ts';
 import { printable } from '../lib/text.ts';
 
@@ -16,7 +15,7 @@ const NAME = /^[A-Za-z][A-Za-z0-9._-]{0,62}$/;
 
 /** Makes a new random uuid. */
 export function newUuid(): VmUuid {
-  return randomUUID() as VmUuid;
+  return crypto.randomUUID() as VmUuid;
 }
 
 /** Tells whether the text has the form of a uuid, in any case. */

@@ -7,7 +7,6 @@ import type { UsherEvent } from '../../model/event.ts';
 import type { CommandSpec, Context } from '../command.ts';
 import { completionScript, SHELLS } from '../completion.ts';
 import { table } from '../print.ts';
-import { installService, removeService } from '../service.ts';
 import { given, numberOption, show, textOption, word } from '../values.ts';
 
 export const SYSTEM_COMMANDS: readonly CommandSpec[] = [
@@ -96,14 +95,14 @@ export const SYSTEM_COMMANDS: readonly CommandSpec[] = [
     about: { says: 'Makes systemd run the daemon from now on; VMs go on when it stops.' },
     options: [{ flags: '--print', doc: 'only print the unit' }],
     examples: ['usher service install'],
-    run: (context) => installService(context.out, context.options['print'] === true),
+    run: async (context) => (await service()).installService(context.out, context.options['print'] === true),
   },
   {
     noun: 'service',
     verb: 'remove',
     about: { says: 'Stops the daemon and takes its unit away; VMs and the inventory stay.' },
     examples: ['usher service remove'],
-    run: (context) => removeService(context.out),
+    run: async (context) => (await service()).removeService(context.out),
   },
   {
     verb: 'completion',
@@ -146,4 +145,9 @@ function eventLine(event: UsherEvent): string {
     ([key, value]) => `${key}=${/\s/.test(String(value)) ? JSON.stringify(value) : value}`,
   );
   return `${event.seq} ${new Date(event.at).toISOString()} ${event.kind} ${body.join(' ')}`;
+}
+
+/** What only these two commands need is not loaded for the others. */
+function service() {
+  return import('../service.ts');
 }
