@@ -1,6 +1,7 @@
 /** The sockets of all monitors: opened with their VMs, closed with them or by `quit`. */
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import type { OperationName } from '../api/operations.ts';
 import type { Clock } from '../lib/clock.ts';
 import { asFault } from '../lib/fault.ts';
@@ -26,6 +27,9 @@ export interface MonitorSocketsOptions {
   readonly stateOf: (vm: VmUuid) => string;
 }
 
+/** How many sockets are opened before requests and steps get their turn. */
+const AT_ONCE = 16;
+
 type MonitorVm = Pick<VmRecord, 'uuid' | 'name'>;
 
 /** Opens and closes the sockets of monitors. */
@@ -44,13 +48,10 @@ export class MonitorSockets {
 
   /** Opens the sockets of many VMs; one that cannot be opened is logged and costs the others nothing. */
   async openAll(vms: readonly MonitorVm[]): Promise<void> {
-    await Promise.all(
-      vms.map((vm) =>
-        this.open(vm).catch((error: unknown) => {
-          this.#options.log.error('a monitor socket could not be opened', { vm: vm.name, error });
-        }),
-      ),
-    );
+    for (let first = 0; first < vms.length; first += AT_ONCE) {
+      await Promise.all(vms.slice(first, first + AT_ONCE).map((vm) => this.#openOrLog(vm)));
+      await setImmediate(); // To bind a socket blocks, for longer where others write to the disk.
+    }
   }
 
   /** Opens a VM's socket. @throws Fault `socket.path_long`, `socket.busy` */
@@ -80,6 +81,12 @@ export class MonitorSockets {
 
   async closeAll(): Promise<void> {
     await Promise.all([...this.#open.keys()].map((vm) => this.close(vm)));
+  }
+
+  async #openOrLog(vm: MonitorVm): Promise<void> {
+    await this.open(vm).catch((error: unknown) => {
+      this.#options.log.error('a monitor socket could not be opened', { vm: vm.name, error });
+    });
   }
 
   async #perform(vm: VmUuid, { verb, args }: TextCommand, peer: Actor): Promise<readonly string[]> {
