@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { cp, readdir, readFile, stat, truncate, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { newUuid } from '../../src/model/ids.ts';
 import type { VmConfig } from '../../src/model/vm.ts';
@@ -96,11 +96,23 @@ export function testSaving(current: () => Context): void {
     await context.driver.detachDevice(config.uuid, attachment);
   });
 
+  test('a suspend whose file cannot be noted is given up, and the guest goes on', async () => {
+    const { driver } = current();
+    const onWritten = () => {
+      throw new Error('the memory is full');
+    };
+    await assert.rejects(driver.save(config.uuid, fileOf('unnoted.save'), { afterwards: 'stopped', onWritten }));
+    await current().checkRuns(config.uuid);
+  });
+
   test('a suspend ends the domain and leaves a whole file', async () => {
     const context = current();
     const { uuid } = config;
     ticks = await context.rig.guest(uuid).ticks();
-    await context.driver.save(uuid, suspendFile(), { afterwards: 'stopped' });
+    const written: string[] = [];
+    const onWritten = () => written.push(basename(suspendFile()));
+    await context.driver.save(uuid, suspendFile(), { afterwards: 'stopped', onWritten });
+    assert.deepEqual(written, ['suspend.save'], 'it is told once, when the file is whole');
     const left = await context.driver.find(uuid);
     if (left !== undefined) assert.deepEqual([left.run, left.death?.reason], ['dead', 'suspend']);
     await context.driver.destroy(uuid);

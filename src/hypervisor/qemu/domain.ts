@@ -66,7 +66,7 @@ export class QemuDomain {
   /** Set while this process saves it. */
   isSaving = false;
   /** Set when its whole state is in a file and it only has to go. */
-  isSaved = false;
+  savedTo: string | undefined;
   /** Ends what reset.ts still listens for. */
   endReset: () => void = () => undefined;
   readonly #options: QemuDomainOptions;
@@ -141,9 +141,11 @@ export class QemuDomain {
         session.execute('query-status', {}, asking),
         session.execute('qom-list', { path: PERIPHERALS }, asking),
       ]);
-      const death = this.isSaved
-        ? { reason: 'suspend' as const, detail: 'its state is saved' }
-        : await readDeath(status, this.paths.traceFile, this.#shutdownCause);
+      const { savedTo } = this;
+      const death =
+        savedTo !== undefined
+          ? { reason: 'suspend' as const, detail: `its state is saved in ${savedTo}`, savedTo }
+          : await readDeath(status, this.paths.traceFile, this.#shutdownCause);
       const domain: Domain = {
         uuid: this.uuid,
         name: this.name,

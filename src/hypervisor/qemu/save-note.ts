@@ -38,7 +38,7 @@ export async function removeSaveNote({ saveNote }: DomainPaths): Promise<void> {
 
 /**
  * Ends a save that nobody waits for any more. The file got its name only when it was whole; so if the file with the
- * note's id is there and the domain was to stop, it is saved and only has to go (`isSaved`). In every other case the
+ * note's id is there and the domain was to stop, it is saved and only has to go (`savedTo`). In every other case the
  * guest goes on as it was, and what was written of the file is removed.
  */
 export async function settleSave(session: QmpSession, domain: QemuDomain, clock: Clock, log: Log): Promise<void> {
@@ -47,7 +47,7 @@ export async function settleSave(session: QmpSession, domain: QemuDomain, clock:
   await cancelMigration(session, clock);
   const header = await readSaveHeader(note.path).catch(() => undefined);
   if (note.afterwards === 'stopped' && header?.saveId === note.saveId) {
-    domain.isSaved = true;
+    domain.savedTo = note.path;
     log.info('a save was finished when the daemon died', { vm: domain.name, file: note.path });
     return;
   }

@@ -36,7 +36,7 @@ const PROGRESS_MS = 200;
  * Saves the domain: all of its state under its final name, or nothing and the guest goes on as before. The guest runs
  * while its memory is copied; it is stopped for the last part only.
  *
- * INVARIANTS: the file gets its name when QEMU says `completed` and every byte is on the disk, not before; `isSaved` is
+ * INVARIANTS: the file gets its name when QEMU says `completed` and every byte is on the disk, not before; `savedTo` is
  * set only then. From the first command on, whatever fails leads through `giveUp`, and a daemon that dies leaves a note
  * by which the next does the same (save-note.ts).
  *
@@ -66,7 +66,8 @@ export async function saveQemu(input: SaveInput): Promise<void> {
       if (signal?.aborted) throw new Fault('aborted', { what }, { cause: signal.reason });
     });
     if (afterwards === 'stopped') {
-      domain.isSaved = true;
+      options.onWritten?.();
+      domain.savedTo = note.path;
       return;
     }
     await goOn(session, note.wasRunning);

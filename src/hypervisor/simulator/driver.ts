@@ -123,8 +123,9 @@ export class SimulatorDriver implements Driver {
           const content = formatSaveFile(memory);
           await file.writeFile(content);
           options.onProgress?.(content.length, content.length);
-          signal.throwIfAborted(); // After this the file is put in place, and the save succeeds.
+          signal.throwIfAborted(); // After this the file is put in place.
         });
+        if (options.afterwards === 'stopped') options.onWritten?.();
       } catch (error) {
         if (hasBegun) await this.#port.call('endSave', { uuid, afterwards: 'as before' }).catch(() => undefined);
         throw isFault(error, 'file.unwritable') ? saveFailed(uuid, path, error) : error;
