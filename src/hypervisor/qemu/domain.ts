@@ -76,6 +76,10 @@ export class QemuDomain {
   #adopting: Promise<void> | undefined;
   #up = Promise.withResolvers<QmpSession>();
   #lastSeen: Domain;
+  /** Counts what may have changed the domain: events, and steps of ours. */
+  #changes = 0;
+  /** The count when `#lastSeen` was asked for. */
+  #seenAt = -1;
 
   constructor(options: QemuDomainOptions) {
     const { uuid, name, paths, process, onHint, clock } = options;
@@ -96,6 +100,7 @@ export class QemuDomain {
         for (const about of ['power', 'usb'] as const) onHint({ about, uuid });
       },
       down: (_fault, session) => {
+        this.touch();
         if (session === undefined) return;
         this.#up = Promise.withResolvers();
         this.#up.promise.catch(() => undefined);
@@ -135,6 +140,7 @@ export class QemuDomain {
   /** Observes the domain. @throws as `session` does */
   async observe(waiting: Waiting = {}): Promise<Domain> {
     const session = await this.session(waiting);
+    const changes = this.#changes;
     const asking = { signal: waiting.signal, timeoutMs: OBSERVE_TIMEOUT_MS };
     try {
       const [{ status }, children] = await Promise.all([
@@ -156,10 +162,26 @@ export class QemuDomain {
         ...(death === undefined ? {} : { death }),
       };
       this.#lastSeen = domain;
+      this.#seenAt = changes;
       return domain;
     } catch (error) {
       throw await this.translate(error);
     }
+  }
+
+  /**
+   * Gives what was seen last if nothing has happened since, else observes. Nobody else speaks to this QEMU, so what is
+   * not known of would be its loss of a host's device only; a question costs a turn of its main loop, some milliseconds
+   * when its guest is busy. @throws as `observe` does
+   */
+  async current(waiting: Waiting = {}): Promise<Domain> {
+    const isCurrent = this.#seenAt === this.#changes && !this.isSaving && this.#link.session !== undefined;
+    return isCurrent ? this.#lastSeen : await this.observe(waiting);
+  }
+
+  /** Notes that a step of ours changes the domain: what was seen before is no longer so. */
+  touch(): void {
+    this.#changes++;
   }
 
   /** What was seen last, for when QEMU does not answer though its process lives; no devices if it never has. */
@@ -223,6 +245,7 @@ export class QemuDomain {
   }
 
   #take(event: QmpEvent): void {
+    this.touch();
     const { onHint } = this.#options;
     if (event.name === 'SHUTDOWN') this.#shutdownCause = event.data.reason;
     if (event.name === 'RESET') this.#shutdownCause = undefined;

@@ -63,7 +63,7 @@ export async function attachDevice(
   const { domain } = context;
   const key = deviceKey(device);
   if (waiting.signal?.aborted) throw new Fault('aborted', { what: `Attaching ${key}` });
-  const observed = await domain.observe(waiting);
+  const observed = await domain.current(waiting);
   const bus = checkSlot(observed, slot, device);
   const node = device.software === undefined ? await findNode(device, context) : undefined;
   if (device.software?.kind === 'storage' && device.software.file === undefined) {
@@ -72,6 +72,7 @@ export async function attachDevice(
   const session = await domain.session(waiting);
   const id = deviceQomId(slot, device);
   const undo: (() => Promise<void>)[] = [];
+  domain.touch();
   try {
     await removeLost(context, session, observed, slot, device);
     const { software } = device;
@@ -89,6 +90,8 @@ export async function attachDevice(
     for (const step of undo.reverse()) await step().catch(() => undefined); // The first failure is the one to tell.
     if (node !== undefined) await findNode(device, context); // That it is gone explains whatever QEMU says.
     throw attachFault(isQmpError(error) ? error : await domain.translate(error), { vm: domain.name, slot, device });
+  } finally {
+    domain.touch();
   }
   const { backend, busid, deviceId, generation } = device;
   return { vm: domain.uuid, controller: slot.controller, port: slot.port, backend, busid, deviceId, generation };
@@ -101,6 +104,7 @@ export async function attachDevice(
 export async function detachDevice(context: UsbContext, attachment: Attachment, waiting: Waiting): Promise<void> {
   const { domain } = context;
   const session = await domain.session(waiting);
+  domain.touch();
   try {
     const children = await session.execute('qom-list', { path: '/machine/peripheral' }, waiting);
     for (const { name, type } of children) {
@@ -115,6 +119,8 @@ export async function detachDevice(context: UsbContext, attachment: Attachment, 
   } catch (error) {
     const isTold = isQmpError(error) || isFault(error, 'timeout');
     throw detachFault(isTold ? error : await domain.translate(error), { vm: domain.name, device: attachment });
+  } finally {
+    domain.touch();
   }
 }
 
