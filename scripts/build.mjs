@@ -11,11 +11,12 @@ const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
 
 rmSync(dist, { recursive: true, force: true });
 mkdirSync(dist, { recursive: true });
-/** What the CLI imports of app it imports dynamically: that is a bundle of its own, so that no command carries it along. */
-const appApart = {
-  name: 'app-apart',
+/** What the CLI imports dynamically is a bundle of its own, so that the commands that do not need it do not read it. */
+const APART = ['app/daemon', 'app/doctor', 'api/operations', 'cli/grammar', 'cli/service'];
+const apart = {
+  name: 'apart',
   setup({ onResolve }) {
-    onResolve({ filter: /\/app\/[a-z-]+\.ts$/ }, ({ path, importer, kind }) => {
+    onResolve({ filter: /\.ts$/ }, ({ path, importer, kind }) => {
       if (kind !== 'dynamic-import' || !importer.includes('/src/cli/')) return undefined;
       return { path: `./${basename(path, '.ts')}.cjs`, external: true };
     });
@@ -39,8 +40,7 @@ await build({
   entryPoints: {
     usher: 'src/cli/usher.ts',
     usherd: 'src/cli/usherd.ts',
-    daemon: 'src/app/daemon.ts',
-    doctor: 'src/app/doctor.ts',
+    ...Object.fromEntries(APART.map((path) => [basename(path), `src/${path}.ts`])),
     'sim-world': 'src/hypervisor/simulator/world-process.ts',
   },
   outdir: dist,
@@ -53,7 +53,7 @@ await build({
   legalComments: 'none',
   logLevel: 'warning',
   external: ['koffi'],
-  plugins: [appApart, childProcessLate],
+  plugins: [apart, childProcessLate],
   // CommonJS has no import.meta.url; native.ts finds koffi by it.
   banner: { js: "const bundleUrl = require('node:url').pathToFileURL(__filename).href;" },
   define: { 'process.env.USHER_VERSION': JSON.stringify(version), 'import.meta.url': 'bundleUrl' },

@@ -1,4 +1,4 @@
-/** What a command of the CLI is: data from which parsing, help, examples and completion come. Types only. */
+/** What a command of the CLI is: data from which parsing, help, examples and completion come. Types, and how a line calls one. */
 import type { Client } from '../api/client.ts';
 import type { OperationName } from '../api/operations.ts';
 
@@ -54,4 +54,11 @@ export interface CommandSpec {
   readonly examples?: readonly string[];
   /** Gives the exit status; nothing means 0. */
   run(context: Context): Promise<number | undefined>;
+}
+
+/** Tells whether a line begins with the command's name, or one of its other names. */
+export function isCalled({ noun, verb, aliases = [] }: CommandSpec, words: readonly string[]): boolean {
+  const [first = '', second = ''] = words;
+  const word = noun === undefined ? first : second;
+  return (noun === undefined || noun === first) && (verb === word || aliases.includes(word));
 }
