@@ -107,10 +107,10 @@ export class Client {
 }
 
 function unreachable(path: string, error: Error): Fault {
-  const errno = errnoOf(error);
-  const hint =
-    errno === 'EACCES'
-      ? 'You have no right to that socket: become root, or join the group "usher".'
-      : 'Start the daemon: "usherd" in a terminal, or "usher service install" once for all.';
+  if (errnoOf(error) === 'EACCES') {
+    const hint = 'Become root, or join the group "usher".';
+    return new Fault('denied', { user: process.getuid?.() ?? -1, operation: `open ${path}` }, { hint, cause: error });
+  }
+  const hint = 'Start the daemon: "usherd" in a terminal, or "usher service install" once for all.';
   return new Fault('daemon.unreachable', { socket: path }, { hint, cause: error });
 }

@@ -53,8 +53,9 @@ export class AuditLog implements AuditTrail {
   }
 
   /** Writes what is going to be done; gives the number of the row. @throws Fault `file.unwritable`, `store.busy` */
-  intend({ actor, action, vm, device, details = {} }: Parameters<AuditTrail['intend']>[0]): number {
-    return this.#database.transaction(() => {
+  intend({ actor, action, vm, device, details = {}, isCovered = false }: Parameters<AuditTrail['intend']>[0]): number {
+    const write = isCovered ? this.#database.unflushed : this.#database.transaction;
+    return write(() => {
       const { uid, pid, user } = actor;
       const row = this.#append({ kind: 'intent', actor: { uid, pid, user }, action, vm, device, details });
       this.#statements.open.run(row);

@@ -145,8 +145,8 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     serveRpc,
     async open() {
       const adopted = await fleet.open();
+      closeOpenIntents(engine); // Before the first step of ours, which is open too while it goes on.
       await router.start();
-      closeOpenIntents(engine);
       publish('daemon.started', { version, adopted });
     },
     async close() {

@@ -50,7 +50,8 @@ export async function runDaemon(options: { readonly version: string; readonly pl
 
   const why = await endSignal();
   log.info('stopping', { why });
-  const giveUp = setTimeout(() => process.exit(1), CLOSE_TIMEOUT_MS);
+  // process.exit would wait for threads that are stuck in a file system.
+  const giveUp = setTimeout(() => process.kill(process.pid, 'SIGKILL'), CLOSE_TIMEOUT_MS);
   await server.close();
   await composition.close();
   lock.release();

@@ -47,6 +47,7 @@ export class Dispatcher {
       vm: subject.vm,
       device: operation === 'usb.assign' ? undefined : (subject.device ?? subject.at),
       details: auditable(params),
+      isCovered: operation.startsWith('usb.'), // Devices move by steps, and each step has an intent of its own.
     });
     try {
       const result = await this.#handle(operation, params, call);

@@ -1,8 +1,10 @@
 /** `usher doctor`: what of the host is there, what is missing, and what to do. */
 import { access, constants, readdir, statfs } from 'node:fs/promises';
-import { placesOf } from '../config/places.ts';
+import { join } from 'node:path';
+import { type Places, placesOf } from '../config/places.ts';
 import type { Driver, Finding } from '../hypervisor/driver.ts';
 import { errnoOf, messageOf } from '../lib/fault.ts';
+import { examineDatabase } from '../lib/sqlite.ts';
 import { size } from '../lib/text.ts';
 import type { Engine } from './engine.ts';
 
@@ -34,7 +36,13 @@ export async function diagnose(engine: Engine): Promise<Finding[]> {
       advice: `usher vm show ${name}`,
     };
   });
-  return [daemon, ...(await hostFindings(places.stateFolder)), ...(await Promise.all(inDrivers)).flat(), ...vms];
+  return [
+    daemon,
+    ...storeFindings(places),
+    ...(await hostFindings(places.stateFolder)),
+    ...(await Promise.all(inDrivers)).flat(),
+    ...vms,
+  ];
 }
 
 /** Examines the host when no daemon runs. */
@@ -43,7 +51,7 @@ export async function diagnoseHost(): Promise<Finding[]> {
   const { QemuDriver } = await import('../hypervisor/qemu/driver.ts');
   const driver: Driver = new QemuDriver({ runtimeDir: places.runtimeFolder, stateDir: places.stateFolder });
   try {
-    return [...(await hostFindings(places.stateFolder)), ...(await driver.diagnose())];
+    return [...storeFindings(places), ...(await hostFindings(places.stateFolder)), ...(await driver.diagnose())];
   } finally {
     await driver.close();
   }
@@ -51,6 +59,17 @@ export async function diagnoseHost(): Promise<Finding[]> {
 
 async function hostFindings(stateFolder: string): Promise<Finding[]> {
   return [...(await usbFindings()), ...(await spaceFindings(stateFolder))];
+}
+
+function storeFindings({ stateFolder, databaseFile, auditFile }: Places): Finding[] {
+  const advice = 'Stop the daemon, keep a copy of the file, and put a backup in its place; without one, move it away.';
+  const findings = [databaseFile, auditFile, join(stateFolder, 'events.db')].map((file): Finding | undefined => {
+    const what = examineDatabase(file);
+    return what === undefined
+      ? undefined
+      : { level: 'error', subject: 'store', says: `${file} is damaged: ${what}`, advice };
+  });
+  return findings.filter((finding) => finding !== undefined);
 }
 
 async function usbFindings(): Promise<Finding[]> {

@@ -3,7 +3,7 @@ import type { AuditRow } from '../model/audit.ts';
 import { deviceKey, formatSlot } from '../model/usb.ts';
 import type { Engine } from './engine.ts';
 
-/** Writes the outcome of every intent that has none. Legal once everything was observed. */
+/** Writes the outcome of every intent that has none. Legal once the fleet has seen its domains, before anything acts. */
 export function closeOpenIntents({
   audit,
   fleet,

@@ -26,8 +26,9 @@ export class SoftwareDevices {
     }));
   }
 
+  /** A power cut ends all guests and, with them, what software devices are for: it may take the last plug. */
   save(devices: readonly StoredSoftwareDevice[]): void {
-    this.#database.transaction(() => {
+    this.#database.unflushed(() => {
       this.#clear.run();
       for (const { busid, software, generation } of devices) {
         this.#insert.run(busid, JSON.stringify(software), generation);

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { isFault } from './fault.ts';
-import { isUniqueViolation, openDatabase } from './sqlite.ts';
+import { examineDatabase, isUniqueViolation, openDatabase } from './sqlite.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'usher-sqlite-'));
 after(() => rmSync(folder, { recursive: true, force: true }));
@@ -130,4 +130,39 @@ test('waits for another writer, and says so when that takes too long', () => {
   two.transaction(() => insert.run('two'));
   one.close();
   two.close();
+});
+
+test('a damaged database is told by its examination, a sound one and a missing one are not', () => {
+  const path = join(folder, 'examined.db');
+  assert.equal(examineDatabase(path), undefined);
+  const database = open('examined.db');
+  database.transaction(() => {
+    for (let i = 0; i < 2000; i++) database.prepare('INSERT INTO word (text) VALUES (?)').run(`${i} ${'x'.repeat(99)}`);
+  });
+  database.close();
+  assert.equal(examineDatabase(path), undefined);
+  writeFileSync(path, readFileSync(path).fill(0xff, 8192, 16_384));
+  assert.match(examineDatabase(path) ?? '', /./);
+});
+
+test('what is not flushed is there for others at once, and later transactions are flushed again', () => {
+  const database = open('unflushed.db', { synchronous: 'full' });
+  const other = open('unflushed.db', { synchronous: 'full' });
+  const synchronous = () => database.prepare<{ synchronous: number }>('PRAGMA synchronous').get()?.synchronous;
+  const full = synchronous();
+  let during: number | undefined;
+  database.unflushed(() => {
+    during = synchronous();
+    database.prepare('INSERT INTO word (text) VALUES (?)').run('one');
+  });
+  assert.notEqual(during, full);
+  assert.equal(other.prepare('SELECT text FROM word').all().length, 1);
+  assert.equal(synchronous(), full);
+  const failing = () => {
+    throw new Error('no');
+  };
+  assert.throws(() => database.unflushed(failing), /no/);
+  assert.equal(synchronous(), full);
+  other.close();
+  database.close();
 });

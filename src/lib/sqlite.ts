@@ -27,6 +27,11 @@ export interface Database {
    * Inside another transaction it is a part of that one.
    */
   transaction<T>(work: () => T): T;
+  /**
+   * The same, but a power cut may take it (a crash of ours cannot): for what a later transaction, which is flushed with
+   * all before it, makes good, or what is of no worth after a power cut.
+   */
+  unflushed<T>(work: () => T): T;
   close(): void;
 }
 
@@ -71,10 +76,25 @@ export function openDatabase(path: string, options: OpenOptions): Database {
       enableForeignKeyConstraints: true,
     });
     prepareDatabase(database, path, options);
-    return wrap(database, path, busyTimeoutMs);
+    return wrap(database, path, options);
   } catch (error) {
     database?.close();
     throw translate(error, path);
+  }
+}
+
+/** Looks whether a database hangs together; gives what is wrong, `undefined` when nothing is or there is none. */
+export function examineDatabase(path: string): string | undefined {
+  if (!existsSync(path)) return undefined;
+  let database: DatabaseSync | undefined;
+  try {
+    database = new DatabaseSync(path, { readOnly: true });
+    const { quick_check: says } = database.prepare('PRAGMA quick_check(1)').get() as { quick_check: string };
+    return says === 'ok' ? undefined : says;
+  } catch (error) {
+    return messageOf(error);
+  } finally {
+    database?.close();
   }
 }
 
@@ -111,7 +131,7 @@ function prepareDatabase(database: DatabaseSync, path: string, options: OpenOpti
   }
 }
 
-function wrap(database: DatabaseSync, path: string, busyTimeoutMs: number): Database {
+function wrap(database: DatabaseSync, path: string, { synchronous, busyTimeoutMs = 5000 }: OpenOptions): Database {
   const guard = <T>(work: () => T): T => {
     try {
       return work();
@@ -119,6 +139,21 @@ function wrap(database: DatabaseSync, path: string, busyTimeoutMs: number): Data
       throw translate(error, path);
     }
   };
+  const transaction = <T>(work: () => T): T =>
+    guard(() => {
+      if (database.isTransaction) return work();
+      retryBusy(busyTimeoutMs, () => database.exec('BEGIN IMMEDIATE'));
+      try {
+        const result = work();
+        if (result instanceof Promise) throw new TypeError('a transaction must not wait');
+        database.exec('COMMIT');
+        return result;
+      } catch (error) {
+        // SQLite has rolled back by itself after a full disk.
+        if (database.isTransaction) database.exec('ROLLBACK');
+        throw error;
+      }
+    });
   return {
     path,
     prepare: (sql) =>
@@ -126,21 +161,16 @@ function wrap(database: DatabaseSync, path: string, busyTimeoutMs: number): Data
         guard(() => database.prepare(sql)),
         guard,
       ),
-    transaction: (work) =>
-      guard(() => {
-        if (database.isTransaction) return work();
-        retryBusy(busyTimeoutMs, () => database.exec('BEGIN IMMEDIATE'));
-        try {
-          const result = work();
-          if (result instanceof Promise) throw new TypeError('a transaction must not wait');
-          database.exec('COMMIT');
-          return result;
-        } catch (error) {
-          // SQLite has rolled back by itself after a full disk.
-          if (database.isTransaction) database.exec('ROLLBACK');
-          throw error;
-        }
-      }),
+    transaction,
+    unflushed: (work) => {
+      if (synchronous === 'normal' || database.isTransaction) return transaction(work);
+      database.exec('PRAGMA synchronous = normal');
+      try {
+        return transaction(work);
+      } finally {
+        database.exec('PRAGMA synchronous = full');
+      }
+    },
     close: () => database.close(),
   };
 }

@@ -28,7 +28,7 @@ export interface AuditRow {
   readonly hash: string;
 }
 
-/** Writes the trail. The intent is on disk when `intend` returns. */
+/** Writes the trail. The intent is on disk when `intend` returns, unless it is covered. */
 export interface AuditTrail {
   intend(entry: {
     readonly actor: Actor;
@@ -36,6 +36,11 @@ export interface AuditTrail {
     readonly vm?: string | undefined;
     readonly device?: string | undefined;
     readonly details?: Readonly<Record<string, unknown>> | undefined;
+    /**
+     * Set when nothing is done before a further intent is on disk, which flushes this one with it: then this one need not
+     * be flushed by itself.
+     */
+    readonly isCovered?: boolean | undefined;
   }): number;
   conclude(intent: number, outcome: Outcome, details?: Readonly<Record<string, unknown>>): void;
 }

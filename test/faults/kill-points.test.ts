@@ -89,5 +89,9 @@ async function expectTrailClosed(): Promise<void> {
   const concluded = new Set(rows.map((row) => row.intent));
   const open = rows.filter((row) => row.kind === 'intent' && !concluded.has(row.row));
   assert.deepEqual(open, [], 'intents without an outcome');
+  const byRow = new Map(rows.map((row) => [row.row, row]));
+  for (const row of rows.filter((other) => other.details['closedAtStart'] === true)) {
+    assert.notEqual(byRow.get(row.intent ?? 0)?.actor.pid, stage.daemonPid, 'a daemon closed a step of its own');
+  }
   assert.ok((await stage.ask<AuditVerification>('audit', 'verify')).isIntact);
 }
