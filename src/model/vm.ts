@@ -78,8 +78,11 @@ export interface VmRecord {
   readonly content: string;
   /** Started when the daemon starts for the first time after the host booted. */
   readonly autostart: boolean;
-  /** What was last commanded: tells a death while the daemon was away from a wanted stop. */
-  readonly wanted: 'running' | 'halted' | 'suspended';
+  /**
+   * What was last commanded: tells a death while the daemon was away from a wanted stop. `restored`: a restore goes on
+   * and its domain is not whole yet; `suspendFile` is as it was before.
+   */
+  readonly wanted: 'running' | 'halted' | 'suspended' | 'restored';
   /** Boot id of the host when `wanted` was set. */
   readonly wantedBoot: string;
   /** The save file, when suspended. */

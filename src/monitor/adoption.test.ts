@@ -46,6 +46,14 @@ test('what is found and what was noted make the state', () => {
     [undefined, 'suspended', BOOT, FILE, 'suspended', undefined],
     [undefined, 'suspended', 'another', FILE, 'suspended', undefined],
     [undefined, 'running', BOOT, FILE, 'suspended', undefined],
+    // A restore that was cut off.
+    [undefined, 'restored', BOOT, undefined, 'halted', undefined],
+    [undefined, 'restored', BOOT, FILE, 'suspended', undefined],
+    [undefined, 'restored', 'another', FILE, 'suspended', undefined],
+    ['paused', 'restored', BOOT, undefined, 'paused', undefined],
+    ['paused', 'restored', BOOT, FILE, 'paused', undefined],
+    ['vanished', 'restored', BOOT, undefined, 'stopping', 'clear-remains'],
+    ['crash', 'restored', BOOT, FILE, 'suspending', 'clear-remains'],
   ] as const;
   for (const [run, wanted, wantedBoot, suspendFile, state, todo] of cases) {
     const memory = { wanted, wantedBoot, ...(suspendFile === undefined ? {} : { suspendFile }) };
@@ -103,6 +111,23 @@ test('a save file that the guest has outlived is forgotten, with a warning', () 
   rig.monitor.adopt(rig.driver.domain);
   assert.equal(rig.memory.suspendFile, undefined);
   assert.match(rig.warnings.join(), /was left/);
+});
+
+test('a restore that was cut off is no cold boot: the VM is as it was before, with a warning', async () => {
+  for (const remains of [undefined, domain('vanished')]) {
+    for (const suspendFile of [undefined, FILE]) {
+      const memory = { wanted: 'restored' as const, ...(suspendFile === undefined ? {} : { suspendFile }) };
+      const rig = makeRig({ onCrash: 'restart' }, memory);
+      rig.driver.domain = remains;
+      rig.monitor.adopt(remains);
+      await settle();
+      const state = suspendFile === undefined ? 'halted' : 'suspended';
+      assert.deepEqual([rig.monitor.state, rig.memory.wanted, rig.memory.suspendFile], [state, state, suspendFile]);
+      assert.equal(rig.driver.domain, undefined);
+      assert.deepEqual(rig.deaths, []);
+      assert.match(rig.warnings.join(), /restore was cut off/);
+    }
+  }
 });
 
 /** Has a daemon be killed at each point of a verb, and the next one adopt what it finds. */
@@ -167,6 +192,16 @@ test('a daemon that is killed anywhere in a verb leaves what the next one unders
   await killEverywhere('suspend', running, livesOn('running', 'suspended'));
   await killEverywhere('checkpoint', running, livesOn('running'));
   await killEverywhere('restore', suspended, livesOn('suspended', 'paused', 'running'));
+  const restorable = async () => {
+    const rig = makeRig();
+    rig.driver.saves.add(FILE);
+    return rig;
+  };
+  await killEverywhere('restore', restorable, (next, point) => {
+    livesOn('halted', 'paused', 'running')(next, point);
+    assert.ok(next.driver.calls.filter((call) => call === 'start').length <= 1, 'no cold boot');
+    if (next.monitor.state === 'halted') assert.match(next.warnings.join(), /restore was cut off/);
+  });
   await killEverywhere('start', suspended, livesOn('suspended', 'paused', 'running'));
   await killEverywhere('destroy', suspended, livesOn('halted'));
 });

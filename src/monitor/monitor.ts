@@ -20,6 +20,7 @@ import {
   type LoadedConfig,
   type MonitorTiming,
   note,
+  type PowerMemory,
   type PowerRecord,
   type VmContext,
 } from './vm-context.ts';
@@ -134,7 +135,7 @@ export class Monitor {
   adopt(domain: Domain | undefined): void {
     const { state, todo, leaving, wanted, warning } = judgeAdoption(domain, this.#vm.record.read(), this.#vm.bootId);
     this.#enter(state, 'adopted');
-    if (wanted !== undefined) this.#correct(wanted, state);
+    if (wanted !== undefined) this.#correct(wanted, leaving ?? state);
     if (warning !== undefined) this.#vm.warn(warning);
     if (todo === 'handle-death') this.#background((signal) => handleDeath(this.#vm, domain, signal));
     if (todo === 'clear-remains' && leaving !== undefined) {
@@ -223,7 +224,7 @@ export class Monitor {
   }
 
   /** Has the memory say what was found; a save file is kept only by a VM that is suspended. */
-  #correct(wanted: 'running' | 'halted' | 'suspended', state: PowerState): void {
+  #correct(wanted: PowerMemory['wanted'], state: PowerState): void {
     const { suspendFile } = this.#vm.record.read();
     note(this.#vm, wanted, state === 'suspended' ? suspendFile : undefined);
   }

@@ -138,7 +138,8 @@ async function bringBack(vm: VmContext, turn: VerbTurn): Promise<void> {
     throw new Fault('params.invalid', { field: 'file', what: 'a VM that is not suspended needs a save file' });
   }
   turn.file = file;
-  note(vm, 'running', before.suspendFile);
+  // No death policy may ever boot what was to be restored: until the domain is whole, nobody wants it running.
+  note(vm, 'restored', before.suspendFile);
   try {
     await createDomain(vm, turn, { isPaused: true, restoreFrom: file });
   } catch (error) {
