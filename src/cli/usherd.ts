@@ -1,5 +1,4 @@
 /** The program `usherd`: the daemon, in the foreground. */
-import { setFlagsFromString } from 'node:v8';
 import { placesOf } from '../config/places.ts';
 import { asFault, EXIT, isFault } from '../lib/fault.ts';
 import { VERSION } from './version.ts';
@@ -21,7 +20,6 @@ async function main(words: readonly string[]): Promise<number> {
     process.stderr.write(`usherd: "${word}" is not understood\n\n${USAGE}`);
     return EXIT.usage;
   }
-  keepHeapSmall();
   try {
     const { runDaemon } = await import('../app/daemon.ts');
     await runDaemon({ version: VERSION, places: placesOf(process.env) });
@@ -32,14 +30,6 @@ async function main(words: readonly string[]): Promise<number> {
     if (!isFault(error)) process.stderr.write(`${(error as Error).stack}\n`);
     return fault.exit;
   }
-}
-
-/**
- * Has V8 collect garbage sooner. By itself it lets the heap grow to several times what is in use before it looks: with a
- * thousand VMs 170 MiB instead of 95. Has to come before the heap has grown; costs the start some 100 ms with that many.
- */
-function keepHeapSmall(): void {
-  setFlagsFromString('--optimize-for-size');
 }
 
 function print(text: string): number {
