@@ -18,7 +18,7 @@ After=local-fs.target systemd-udevd.service
 
 [Service]
 Type=exec
-ExecStart=${quote(node)} --max-semi-space-size=2 ${quote(bundle)}
+ExecStart=${quote(node)} --max-semi-space-size=1 ${quote(bundle)}
 Restart=always
 RestartSec=1
 KillMode=process
