@@ -20,6 +20,7 @@ const happening = fc.oneof(
     }),
   },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('slow' as const), method: fc.constantFrom(...HELD) }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('stuck' as const), method: fc.constantFrom(...HELD) }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('failing' as const), method: fc.constantFrom(...HELD) }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('deaf' as const), isDeaf: fc.boolean() }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('settle' as const) }) },
@@ -78,6 +79,9 @@ async function live(rig: Rig, story: readonly Happening[]) {
         break;
       case 'slow':
         holds.push(rig.driver.hold(event.method));
+        break;
+      case 'stuck':
+        holds.push(rig.driver.hold(event.method, true));
         break;
       case 'failing':
         rig.driver.failOnce(event.method);

@@ -12,8 +12,8 @@ import { judgeAdoption } from './adoption.ts';
 import { Bell } from './bell.ts';
 import { handleDeath } from './death.ts';
 import { RestartMeter } from './restart-meter.ts';
-import { isAgreed, isAlive, isLiving, passageOf, stateOf, type Verb } from './states.ts';
-import { Turns } from './turns.ts';
+import { isAgreed, isAlive, isLiving, isPassing, passageOf, stateOf, type Verb } from './states.ts';
+import { type Turn, Turns } from './turns.ts';
 import { EXECUTORS, type VerbArgs, type VerbTurn } from './verbs.ts';
 import {
   type DeathNotice,
@@ -22,6 +22,7 @@ import {
   note,
   type PowerMemory,
   type PowerRecord,
+  reachOf,
   type VmContext,
 } from './vm-context.ts';
 
@@ -68,12 +69,17 @@ export interface PerformResult {
   readonly bytes?: number;
 }
 
+/** What is done in a turn: it acts through `vm` only, so that it has no say when it is left behind. */
+type TurnJob<T> = (vm: VmContext, turn: Turn) => Promise<T>;
+
 /**
  * INVARIANTS:
  * - Everything that acts runs in a turn, one after the other; the state changes only in a turn, or in `adopt`.
  * - A verb owns what happens to the domain in its turn; what it does not own is judged after it.
  * - An observation is a hint that may be old: when it disagrees with the state, the domain is looked at again in a turn,
  *   and only that is believed.
+ * - A turn that does not give up when destroy or close interrupts it is left behind: it reaches nothing any more. Until its
+ *   last call has ended, no verb but destroy begins; a domain that it makes after all is destroyed, if none is wanted.
  * - Outside a turn the state is one of rest (or `suspending`, when a save of a former daemon still goes on).
  */
 export class Monitor {
@@ -81,18 +87,23 @@ export class Monitor {
   readonly name: string;
   readonly #options: MonitorOptions;
   readonly #vm: VmContext;
-  readonly #turns = new Turns();
+  readonly #turns: Turns;
+  /** What was left behind and has not ended. */
+  readonly #left = new Set<{ readonly verb: string }>();
   #state: PowerState = 'halted';
   #verb: Verb | undefined;
   /** What was observed while a turn went on, last. */
   #seen: { readonly domain: Domain | undefined } | undefined;
   #isLookDue = false;
+  /** What was left behind may have made a domain since the last look. */
+  #isHaunted = false;
 
   constructor(options: MonitorOptions) {
     const { uuid, name, driver, clock, timing, record, bootId, loadConfig, onDeath, onWarning } = options;
     this.uuid = uuid;
     this.name = name;
     this.#options = options;
+    this.#turns = new Turns({ clock, graceMs: timing.giveUpMs, onLeft: (ended) => this.#leave(ended) });
     const meter = new RestartMeter(clock, timing);
     const enter = (state: PowerState, why: string) => this.#enter(state, why);
     const rest = { bell: new Bell(), meter, enter, warn: onWarning, onDeath };
@@ -115,13 +126,15 @@ export class Monitor {
 
   /**
    * Performs a verb in its turn. `destroy` overtakes: what goes on or waits is given up, then it runs.
-   * @throws Fault `vm.state` when the state refuses it in its turn, `vm.died`, `vm.shutdown_timeout`, `aborted`, the
+   * @throws Fault `vm.state` when the state refuses it in its turn, `vm.busy` when what was given up hangs, `vm.died`, `vm.shutdown_timeout`, `aborted`, the
    * driver's own.
    */
   perform(verb: Verb, args: VerbArgs = {}, options: PerformOptions = {}): Promise<PerformResult> {
     const what = `"${verb}" of VM ${this.name}`;
     const overtakes = verb === 'destroy' ? 'The VM was destroyed meanwhile.' : undefined;
-    return this.#take({ what, signal: options.signal, overtakes }, (signal) => this.#run(verb, args, options, signal));
+    return this.#take({ what, signal: options.signal, overtakes }, (vm, turn) =>
+      this.#run(vm, verb, args, options, turn),
+    );
   }
 
   /** Takes note of what the driver says about the domain now; returns at once, and acts in a turn if it must. */
@@ -137,11 +150,11 @@ export class Monitor {
     this.#enter(state, 'adopted');
     if (wanted !== undefined) this.#correct(wanted, leaving ?? state);
     if (warning !== undefined) this.#vm.warn(warning);
-    if (todo === 'handle-death') this.#background((signal) => handleDeath(this.#vm, domain, signal));
+    if (todo === 'handle-death') this.#background((vm, { signal }) => handleDeath(vm, domain, signal));
     if (todo === 'clear-remains' && leaving !== undefined) {
-      this.#background(async (signal) => {
-        await this.#vm.driver.destroy(this.uuid, { signal });
-        this.#enter(leaving, 'adopted');
+      this.#background(async (vm, { signal }) => {
+        await vm.driver.destroy(this.uuid, { signal });
+        vm.enter(leaving, 'adopted');
       });
     }
   }
@@ -151,47 +164,61 @@ export class Monitor {
     return this.#turns.idle();
   }
 
-  /** Gives up what goes on and refuses what comes; the domain stays as it is. */
+  /** Gives up what goes on and refuses what comes; the domain stays as it is. What hangs is left behind. */
   close(): Promise<void> {
     return this.#turns.close();
   }
 
-  async #run(verb: Verb, args: VerbArgs, options: PerformOptions, signal: AbortSignal): Promise<PerformResult> {
+  async #run(vm: VmContext, verb: Verb, args: VerbArgs, options: PerformOptions, taken: Turn): Promise<PerformResult> {
+    const { signal } = taken;
+    if (verb !== 'destroy') this.#refuseIfBusy();
     const passage = passageOf(verb, this.#state, this.name);
     let bytes: number | undefined;
     const onProgress = (done: number, ofBytes: number | undefined) => {
       bytes = done;
       options.onProgress?.(done, ofBytes);
     };
-    const turn: VerbTurn = { verb, args, signal, onProgress, warnings: [], base: this.#state };
+    const turn: VerbTurn = { verb, args, signal, onProgress, warnings: [], base: this.#base() };
     this.#verb = verb;
-    this.#enter(passage.during, verb);
+    vm.enter(passage.during, verb);
     try {
       await options.before?.(signal);
       signal.throwIfAborted();
-      await EXECUTORS[verb](this.#vm, turn);
+      await EXECUTORS[verb](vm, turn);
     } catch (error) {
-      throw await this.#recover(turn, error);
+      throw await this.#recover(vm, turn, error);
     } finally {
-      this.#verb = undefined;
+      if (!taken.isLeft) this.#verb = undefined;
     }
-    this.#enter(passage.to === 'running' && args.isPaused ? 'paused' : passage.to, verb);
+    vm.enter(passage.to === 'running' && args.isPaused ? 'paused' : passage.to, verb);
     await options.after?.(signal).catch((error: unknown) => turn.warnings.push(messageOf(error)));
     const result = { state: this.#state, warnings: turn.warnings };
     if (turn.file === undefined) return result;
     return { ...result, file: turn.file, ...(bytes === undefined ? {} : { bytes }) };
   }
 
+  #refuseIfBusy(): void {
+    const [left] = this.#left;
+    if (left === undefined) return;
+    const hint = 'It was given up, but a call of it hangs, perhaps at a file. If it never ends, restart the daemon.';
+    throw new Fault('vm.busy', { vm: this.name, verb: left.verb }, { hint });
+  }
+
+  /** The state of rest that a verb which fails goes back to; not one of rest itself when a turn was left behind in it. */
+  #base(): PowerState {
+    if (isPassing(this.#state)) return this.#vm.record.read().suspendFile === undefined ? 'halted' : 'suspended';
+    return this.#state;
+  }
+
   /** Comes to rest after a verb that failed: back to where it was, as far as the domain agrees. Gives what to throw. */
-  async #recover(turn: VerbTurn, error: unknown): Promise<unknown> {
-    const { driver } = this.#vm;
-    const domain = await driver.find(this.uuid).catch(() => 'unknown' as const);
+  async #recover(vm: VmContext, turn: VerbTurn, error: unknown): Promise<unknown> {
+    const domain = await vm.driver.find(this.uuid).catch(() => 'unknown' as const);
     if (domain === 'unknown') {
-      this.#enter(turn.base, `${turn.verb} failed`);
+      vm.enter(turn.base, `${turn.verb} failed`);
       return error;
     }
     const isBack = isAlive(turn.base) && isLiving(domain) && domain.run !== 'saving';
-    this.#enter(isBack ? stateOf(domain) : turn.base, `${turn.verb} failed`);
+    vm.enter(isBack ? stateOf(domain) : turn.base, `${turn.verb} failed`);
     if (!isAgreed(this.#state, domain)) this.#lookSoon();
     if (!isAlive(turn.base) || isLiving(domain)) return error;
     const what = domain?.death?.detail ?? domain?.death?.reason ?? 'its domain is gone';
@@ -208,19 +235,43 @@ export class Monitor {
   #lookSoon(): void {
     if (this.#isLookDue) return;
     this.#isLookDue = true;
-    this.#background(async (signal) => {
+    this.#background(async (vm, { signal }) => {
       this.#isLookDue = false;
-      await this.#believe(await this.#vm.driver.find(this.uuid, { signal }), signal);
+      const hasAllEnded = this.#left.size === 0;
+      await this.#believe(vm, await vm.driver.find(this.uuid, { signal }), signal);
+      if (hasAllEnded) this.#isHaunted = false;
     });
   }
 
-  async #believe(domain: Domain | undefined, signal: AbortSignal): Promise<void> {
-    if (isLiving(domain)) {
+  async #believe(vm: VmContext, domain: Domain | undefined, signal: AbortSignal): Promise<void> {
+    const isEndWanted = vm.record.read().wanted === 'halted';
+    if (isLiving(domain) && this.#isHaunted && isEndWanted) {
+      await vm.driver.destroy(this.uuid, { signal });
+      vm.warn(`What was given up of VM ${this.name} made a domain after all; it was destroyed.`);
+      vm.enter('halted', 'observed');
+    } else if (isLiving(domain)) {
       const wasAlive = isAlive(this.#state);
-      this.#enter(stateOf(domain), 'observed');
+      vm.enter(stateOf(domain), 'observed');
       if (!wasAlive) this.#correct('running', this.#state);
-    } else if (isAlive(this.#state)) await handleDeath(this.#vm, domain, signal);
-    else if (domain !== undefined && this.#state === 'suspended') await this.#vm.driver.destroy(this.uuid, { signal });
+    } else if (isAlive(this.#state) && isEndWanted) {
+      // A destroy that took too long has come to its end.
+      await vm.driver.destroy(this.uuid, { signal });
+      vm.enter('halted', 'observed');
+    } else if (isAlive(this.#state)) await handleDeath(vm, domain, signal);
+    else if (domain !== undefined && this.#state === 'suspended') await vm.driver.destroy(this.uuid, { signal });
+  }
+
+  /** Notes that a turn is left behind, and looks again when its last call has ended. */
+  #leave(ended: Promise<void>): void {
+    const left = { verb: this.#verb ?? 'its care' };
+    this.#left.add(left);
+    this.#isHaunted = true;
+    this.#verb = undefined;
+    this.#vm.warn(`"${left.verb}" of VM ${this.name} was given up and does not end: it is left behind.`);
+    void ended.then(() => {
+      this.#left.delete(left);
+      this.#lookSoon();
+    });
   }
 
   /** Has the memory say what was found; a save file is kept only by a VM that is suspended. */
@@ -229,18 +280,18 @@ export class Monitor {
     note(this.#vm, wanted, state === 'suspended' ? suspendFile : undefined);
   }
 
-  #take<T>(request: Parameters<Turns['take']>[0], job: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    return this.#turns.take(request, async (signal) => {
+  #take<T>(request: Parameters<Turns['take']>[0], job: TurnJob<T>): Promise<T> {
+    return this.#turns.take(request, async (turn) => {
       try {
-        return await job(signal);
+        return await job(reachOf(this.#vm, turn), turn);
       } finally {
-        this.#compare();
+        if (!turn.isLeft) this.#compare();
       }
     });
   }
 
   /** Runs a turn that nobody waits for. Being given up is no news; a fault is a warning; anything else is a bug. */
-  #background(job: (signal: AbortSignal) => Promise<void>): void {
+  #background(job: TurnJob<void>): void {
     this.#take({ what: `The care for VM ${this.name}` }, job).catch((error: unknown) => {
       this.#isLookDue = false; // It may have been given up before it began.
       if (isFault(error, 'aborted', 'daemon.stopping')) return;

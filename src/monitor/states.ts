@@ -112,6 +112,11 @@ export function isAlive(state: PowerState): boolean {
   return state === 'running' || state === 'paused' || state === 'suspending';
 }
 
+/** Tells whether a state lasts only while a turn goes on, and says nothing of a domain. */
+export function isPassing(state: PowerState): boolean {
+  return state === 'starting' || state === 'restoring' || state === 'stopping';
+}
+
 /** Tells whether a resting state is what the domain (none: `undefined`) says; dead ones may be kept for inspection. */
 export function isAgreed(state: PowerState, domain: Domain | undefined): boolean {
   if (isLiving(domain)) return state === stateOf(domain);

@@ -1,4 +1,5 @@
 /** Whose turn it is at one VM: jobs run one after the other, and one that overtakes has the ones before it give up. */
+import type { Clock } from '../lib/clock.ts';
 import { Fault, isFault } from '../lib/fault.ts';
 import { KeyedQueue } from '../lib/keyed-queue.ts';
 
@@ -11,31 +12,63 @@ export interface TurnRequest {
   readonly overtakes?: string | undefined;
 }
 
+/** A turn as its job sees it. */
+export interface Turn {
+  readonly signal: AbortSignal;
+  /** It was left behind: others have their turn now, and nothing that its job does may count any more. */
+  readonly isLeft: boolean;
+}
+
+export interface TurnsOptions {
+  readonly clock: Clock;
+  /** How long a job that was interrupted may take to settle before it is left behind. */
+  readonly graceMs: number;
+  /** Told when a job is left behind; `ended` resolves when it has settled at last, if ever. */
+  readonly onLeft: (ended: Promise<void>) => void;
+}
+
+/** The job that has the turn now. */
+interface Holder {
+  readonly isYielding: boolean;
+  readonly leave: () => void;
+  /** Ends the grace, once it has begun. */
+  cancelGrace?: () => void;
+}
+
 const KEY = 'turn';
+const STOPPING = 'The daemon is stopping.';
 
 /**
- * INVARIANTS: at most one job runs; jobs run in the order of `take`; an overtaking job starts only after the one it
- * interrupted has settled, so no two jobs ever talk to the driver about one VM; whoever waits and is given up hears of
- * it at once; an overtaking job is not itself overtaken.
+ * INVARIANTS: at most one job has the turn; jobs have it in the order of `take`; an overtaking job begins when the one it
+ * interrupted has settled, or has been left behind after the grace; a job that is left behind has no say any more (see
+ * `reachOf` in vm-context.ts), and its caller hears `aborted` then; whoever waits and is given up hears of it at once; an
+ * overtaking job is not itself overtaken; `close` resolves after the grace at the latest.
  */
 export class Turns {
+  readonly #options: TurnsOptions;
   readonly #queue = new KeyedQueue();
   readonly #yielding = new Set<AbortController>();
-  #isTaken = false;
+  #holder: Holder | undefined;
   #closedBy: Fault | undefined;
+  /** The grace of `close` is over: nothing begins any more. */
+  #isShut = false;
 
-  /** Tells whether a job runs now. */
+  constructor(options: TurnsOptions) {
+    this.#options = options;
+  }
+
+  /** Tells whether a job has the turn now. */
   get isTaken(): boolean {
-    return this.#isTaken;
+    return this.#holder !== undefined;
   }
 
   /** Runs `job` in its turn. @throws Fault `aborted` when it is given up, `daemon.stopping` after `close`. */
-  take<T>(request: TurnRequest, job: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  take<T>(request: TurnRequest, job: (turn: Turn) => Promise<T>): Promise<T> {
     const { what, signal, overtakes } = request;
     if (this.#closedBy !== undefined) return Promise.reject(this.#closedBy);
     const control = new AbortController();
     if (overtakes === undefined) this.#yielding.add(control);
-    else this.#giveUpAll(overtakes);
+    else this.#overtake(overtakes);
     control.signal.addEventListener('abort', () => this.#yielding.delete(control), { once: true });
     return new Promise((resolve, reject) => {
       let hasBegun = false;
@@ -45,14 +78,13 @@ export class Turns {
       });
       const run = async () => {
         if (control.signal.aborted) throw named(control.signal.reason, what);
+        if (this.#isShut) throw this.#closedBy;
         hasBegun = true;
-        this.#isTaken = true;
         try {
-          return await job(control.signal);
+          return await this.#hold(control, overtakes === undefined, job);
         } catch (error) {
           throw control.signal.aborted ? named(control.signal.reason, what) : error;
         } finally {
-          this.#isTaken = false;
           this.#yielding.delete(control);
           signal?.removeEventListener('abort', giveUp);
         }
@@ -63,16 +95,50 @@ export class Turns {
     });
   }
 
-  /** Has everything give up, refuses what comes, and resolves when nothing runs any more. */
+  /** Has everything give up, refuses what comes, and resolves when nothing runs any more or the grace is over. */
   async close(): Promise<void> {
+    const { clock, graceMs } = this.#options;
     this.#closedBy ??= new Fault('daemon.stopping');
-    this.#giveUpAll('The daemon is stopping.');
+    this.#giveUpAll(STOPPING);
+    const cancel = clock.after(graceMs, () => {
+      this.#isShut = true;
+      this.#holder?.leave();
+    });
     await this.#queue.idle();
+    cancel();
   }
 
   /** Resolves when nothing runs or waits. */
   idle(): Promise<void> {
     return this.#queue.idle();
+  }
+
+  /** Gives the turn to a job until that settles or is left behind. */
+  async #hold<T>(control: AbortController, isYielding: boolean, job: (turn: Turn) => Promise<T>): Promise<T> {
+    const { promise: left, reject } = Promise.withResolvers<never>();
+    const turn = { signal: control.signal, isLeft: false };
+    const leave = () => {
+      turn.isLeft = true;
+      control.abort(new Fault('aborted', { what: 'The work' }, { hint: STOPPING }));
+      this.#options.onLeft(work.then(noop, noop));
+      reject(control.signal.reason);
+    };
+    const holder: Holder = { isYielding, leave };
+    this.#holder = holder;
+    const work = job(turn);
+    try {
+      return await Promise.race([work, left]);
+    } finally {
+      holder.cancelGrace?.();
+      this.#holder = undefined;
+    }
+  }
+
+  #overtake(hint: string): void {
+    const { clock, graceMs } = this.#options;
+    const holder = this.#holder;
+    if (holder?.isYielding) holder.cancelGrace ??= clock.after(graceMs, holder.leave);
+    this.#giveUpAll(hint);
   }
 
   #giveUpAll(hint: string): void {
@@ -86,3 +152,5 @@ function named(reason: unknown, what: string): unknown {
     ? new Fault('aborted', { what }, { hint: reason.hint, cause: reason.cause })
     : reason;
 }
+
+function noop(): void {}

@@ -103,12 +103,15 @@ export const EXECUTORS: { readonly [V in Verb]: (vm: VmContext, turn: VerbTurn) 
   },
 
   async destroy(vm, { signal }) {
+    const { uuid, name, clock, timing } = vm;
     const before = vm.record.read();
     note(vm, 'halted');
     try {
-      await vm.driver.destroy(vm.uuid, { signal });
+      const deadline = { what: `The end of VM ${name}`, timeoutMs: timing.destroyMs, signal, clock };
+      await withDeadline(deadline, (signal) => vm.driver.destroy(uuid, { signal }));
     } catch (error) {
-      vm.record.write(before);
+      // After a timeout the end may come yet: then it was wanted.
+      if (!isFault(error, 'timeout')) vm.record.write(before);
       throw error;
     }
     vm.meter.clear();

@@ -46,7 +46,7 @@ export class ScriptedDriver implements Driver {
   /** At this point, counted from 1, before or after an effect, calls stop for ever: the daemon is killed there. */
   killAt = Number.POSITIVE_INFINITY;
   points = 0;
-  readonly #holds = new Map<Method, Promise<void>[]>();
+  readonly #holds = new Map<Method, { readonly until: Promise<void>; readonly isDeaf: boolean }[]>();
   readonly #failures = new Map<Method, Error[]>();
 
   readonly diagnose = unused;
@@ -57,10 +57,10 @@ export class ScriptedDriver implements Driver {
   readonly onHint = unused;
   readonly close = unused;
 
-  /** Has the next call of the method wait. */
-  hold(method: Method): Hold {
+  /** Has the next call of the method wait; one that is deaf does not care for its signal, before or after. */
+  hold(method: Method, isDeaf = false): Hold {
     const { promise, resolve } = Promise.withResolvers<void>();
-    this.#holds.set(method, [...(this.#holds.get(method) ?? []), promise]);
+    this.#holds.set(method, [...(this.#holds.get(method) ?? []), { until: promise, isDeaf }]);
     return { release: resolve };
   }
 
@@ -154,7 +154,8 @@ export class ScriptedDriver implements Driver {
     await this.#point();
     if (method !== 'find') this.calls.push(method);
     const held = this.#holds.get(method)?.shift();
-    if (held !== undefined) await Promise.race([held, aborted(signal)]);
+    if (held?.isDeaf) return await held.until;
+    if (held !== undefined) await Promise.race([held.until, aborted(signal)]);
     const failure = this.#failures.get(method)?.shift();
     if (failure !== undefined) throw failure;
     signal?.throwIfAborted();
@@ -190,6 +191,8 @@ export const TIMING: MonitorTiming = {
   minRestartIntervalMs: 2_000,
   maxRestarts: 3,
   restartWindowMs: 60_000,
+  destroyMs: 20_000,
+  giveUpMs: 5_000,
 };
 
 /** Makes a monitor of a halted VM; `driver` is that of an earlier rig when a daemon is to come after another. */
