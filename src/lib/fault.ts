@@ -165,6 +165,15 @@ export function messageOf(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown);
 }
 
+/**
+ * Gives why something failed, to stand in another sentence: the message without its full stop. Of a fault of one of
+ * `codes` only its `what`, when the rest of it would be said twice.
+ */
+export function reasonOf(thrown: unknown, ...codes: FaultCode[]): string {
+  const what = codes.length > 0 && isFault(thrown, ...codes) ? thrown.details['what'] : undefined;
+  return withoutFullStop(String(what ?? messageOf(thrown)));
+}
+
 /** Gives the `code` of a system error (`ENOENT`), if it has one; the code of a Fault is none. */
 export function errnoOf(thrown: unknown): string | undefined {
   if (thrown instanceof Fault) return undefined;
@@ -172,6 +181,15 @@ export function errnoOf(thrown: unknown): string | undefined {
   return typeof code === 'string' ? code : undefined;
 }
 
+/** Fills the sentence of a code; what is itself a sentence does not end in two full stops. */
 function sentence(code: FaultCode, details: FaultDetails): string {
-  return FAULTS[code].text.replaceAll(/\{(\w+)\}/g, (whole, name: string) => String(details[name] ?? whole));
+  return FAULTS[code].text.replaceAll(/\{(\w+)\}(\.?)/g, (whole, name: string, stop: string) => {
+    const value = details[name];
+    if (value === undefined) return whole;
+    return stop === '' ? String(value) : `${withoutFullStop(String(value))}.`;
+  });
+}
+
+function withoutFullStop(text: string): string {
+  return text.replace(/\.$/, '');
 }

@@ -4,7 +4,7 @@
  */
 import { type Clock, sleep } from '../lib/clock.ts';
 import { type BackoffOptions, backoffMs, withDeadline } from '../lib/deadline.ts';
-import { asFault, type Fault } from '../lib/fault.ts';
+import { asFault, type Fault, reasonOf } from '../lib/fault.ts';
 import { KeyedQueue } from '../lib/keyed-queue.ts';
 import type { VmUuid } from '../model/ids.ts';
 import { stepKey } from './plan.ts';
@@ -68,10 +68,12 @@ export class Attacher {
     return this.#ends;
   }
 
-  /** Tells whether steps (of that VM) are under way, or ended without having been observed. */
-  isBusy(vm?: VmUuid): boolean {
+  /** Tells whether steps (of that VM) are under way, or ended without having been observed; `isLost` VMs do not count. */
+  isBusy(vm?: VmUuid, isLost: (vm: VmUuid) => boolean = () => false): boolean {
     for (const { inFlight } of this.#entries.values()) {
-      if (inFlight !== undefined && (vm === undefined || vmOf(inFlight) === vm)) return true;
+      if (inFlight === undefined) continue;
+      const about = vmOf(inFlight);
+      if ((vm === undefined || about === vm) && (about === undefined || !isLost(about))) return true;
     }
     return false;
   }
@@ -178,7 +180,7 @@ export class Attacher {
     } else {
       entry.state = 'failed';
       entry.failures += 1;
-      entry.lastError = fault.message;
+      entry.lastError = reasonOf(fault, 'usb.attach_failed', 'usb.detach_failed'); // Who tells it names the device.
     }
     const retryMs = backoffMs(entry.failures, this.#options.backoff ?? BACKOFF, this.#options.random);
     if (fault !== undefined) entry.retryAt = this.#options.clock.monotonic() + retryMs;

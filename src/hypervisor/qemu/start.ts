@@ -3,7 +3,7 @@ import { mkdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { makePrivateFolder } from '../../lib/atomic-file.ts';
 import type { Clock } from '../../lib/clock.ts';
-import { errnoOf, Fault, isFault, messageOf } from '../../lib/fault.ts';
+import { errnoOf, Fault, isFault, messageOf, reasonOf } from '../../lib/fault.ts';
 import { printable } from '../../lib/text.ts';
 import type { VmConfig } from '../../model/vm.ts';
 import type { StartOptions } from '../driver.ts';
@@ -108,7 +108,7 @@ async function startFault(
   }
   const isLocked = words !== undefined && /Failed to get (shared )?"\w+" lock/.test(words);
   const hint = isLocked ? 'A disk is in use by another VM or program.' : `QEMU's own log is ${paths.qemuLog}`;
-  const what = words ?? messageOf(error).replace(/\.$/, '');
+  const what = words ?? reasonOf(error);
   return new Fault('vm.start_failed', { vm: config.name, what }, { cause: error, hint });
 }
 

@@ -41,6 +41,12 @@ test('what QEMU says that we do not know is shown, harmless and short', () => {
   assert.ok(!message.includes('\u001b') && !message.includes('\n'));
 });
 
+test('nothing is said twice, and no sentence ends twice', () => {
+  const { message } = detachFault(new Fault('timeout', { what: 'The reply', seconds: 5 }), subject);
+  assert.equal(message, 'The device virtual:1-2 could not be detached from VM work: The reply took longer than 5 s.');
+  assert.ok(translate("use the 'loader' device instead.").message.endsWith('device instead.'));
+});
+
 test('faults stay, a deadline of a detach is a detach that failed, and bugs stay bugs', () => {
   const lost = new Fault('hypervisor.lost', { vm: 'work', what: 'x' });
   assert.equal(attachFault(lost, subject), lost);

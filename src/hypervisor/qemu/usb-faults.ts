@@ -1,5 +1,5 @@
 /** Translates what QEMU says about devices into faults that tell a person what to do. Pure. */
-import { Fault, isFault, messageOf } from '../../lib/fault.ts';
+import { Fault, isFault, reasonOf } from '../../lib/fault.ts';
 import { printable } from '../../lib/text.ts';
 import { deviceKey, formatSlot, type UsbDevice, type UsbSlot } from '../../model/usb.ts';
 import { isQmpError } from '../../wire/qmp/error.ts';
@@ -84,6 +84,6 @@ export function detachFault(error: unknown, { vm, device }: Omit<Subject, 'slot'
   const isOurs = isFault(error);
   if (isOurs && error.code !== 'timeout') return error;
   if (!isOurs && !isQmpError(error)) throw error;
-  const what = isQmpError(error) ? `QEMU says: ${printable(error.desc, 300)}` : messageOf(error).replace(/\.$/, '');
+  const what = isQmpError(error) ? `QEMU says: ${printable(error.desc, 300)}` : reasonOf(error);
   return new Fault('usb.detach_failed', { device: deviceKey(device), vm, what }, { cause: error });
 }
