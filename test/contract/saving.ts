@@ -5,9 +5,10 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { cp, readdir, readFile, stat, truncate, writeFile } from 'node:fs/promises';
+import { cp, lstat, readdir, readFile, stat, symlink, truncate, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { exec } from '../../src/lib/exec.ts';
 import { newUuid } from '../../src/model/ids.ts';
 import type { VmConfig } from '../../src/model/vm.ts';
 import { type Context, kindOf, refuses } from './context.ts';
@@ -54,7 +55,8 @@ export function testSaving(current: () => Context): void {
   test('a save that is given up leaves the file as it was, and the guest goes on', async () => {
     const context = current();
     const path = fileOf('given-up.save');
-    await writeFile(path, 'an older save');
+    await context.driver.save(config.uuid, path, { afterwards: 'running' });
+    const older = await hashOf(path);
     const giveUp = (signal: AbortSignal) =>
       refuses('aborted', context.driver.save(config.uuid, path, { afterwards: 'stopped', signal }));
     await giveUp(AbortSignal.abort());
@@ -62,8 +64,40 @@ export function testSaving(current: () => Context): void {
     const save = giveUp(controller.signal);
     controller.abort();
     await save;
-    assert.equal(await readFile(path, 'utf8'), 'an older save');
+    assert.equal(await hashOf(path), older);
     assert.deepEqual(await savesIn(context), ['given-up.save']);
+    await context.checkRuns(config.uuid);
+  });
+
+  test('what is no save is never replaced, and the guest goes on', async () => {
+    const context = current();
+    const [file, link, pipe] = [fileOf('stick.img'), fileOf('link'), fileOf('pipe')];
+    await writeFile(file, 'a disk, a config, a diary');
+    await symlink(fileOf('given-up.save'), link);
+    await exec(['mkfifo', pipe], { timeoutMs: 10_000 });
+    const before = await readdir(context.rig.folder);
+    for (const path of [file, link, pipe, context.rig.folder]) {
+      const kind = (await lstat(path)).mode;
+      for (const afterwards of ['stopped', 'running'] as const) {
+        await refuses('vm.save_failed', context.driver.save(config.uuid, path, { afterwards }));
+      }
+      assert.equal((await lstat(path)).mode, kind);
+    }
+    assert.equal(await readFile(file, 'utf8'), 'a disk, a config, a diary');
+    assert.deepEqual(await readdir(context.rig.folder), before);
+    await context.checkRuns(config.uuid);
+  });
+
+  test('an empty file, as mktemp makes one, becomes a save, and a save another', async () => {
+    const context = current();
+    const path = fileOf('empty-first.save');
+    await writeFile(path, '');
+    for (let i = 0; i < 2; i++) {
+      const { ino } = await stat(path);
+      await context.driver.save(config.uuid, path, { afterwards: 'running' });
+      const now = await stat(path);
+      assert.ok(now.size > 0 && now.ino !== ino);
+    }
     await context.checkRuns(config.uuid);
   });
 
@@ -130,7 +164,9 @@ export function testSaving(current: () => Context): void {
     await writeFile(fileOf('empty.save'), '');
     await cp(suspendFile(), fileOf('cut.save'));
     await truncate(fileOf('cut.save'), Math.floor((await stat(suspendFile())).size / 2));
-    for (const name of ['garbage.save', 'empty.save', 'cut.save', 'missing.save']) await restore(fileOf(name));
+    // A pipe without a writer, for one who opens it: nothing may wait for it.
+    for (const name of ['garbage.save', 'empty.save', 'cut.save', 'missing.save', 'pipe', '.'])
+      await restore(fileOf(name));
     await restore(suspendFile(), { uuid: newUuid() });
     assert.deepEqual(await driver.list(), []);
   });

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdtemp, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -80,7 +81,7 @@ test('a whole file is accepted, and gives back its stream', async () => {
 
 test('a file that does not fit the VM is refused, saying what differs', async () => {
   const whole = Buffer.concat([formatHeader(header()), stream]);
-  assert.match(await refusal(whole, { uuid: newUuid() }), /holds VM work/);
+  assert.match(await refusal(whole, { uuid: newUuid() }), /the save of another VM \(work, uuid /);
   assert.match(await refusal(whole, { memoryMiB: 512 }), /saved with memory "256 MiB".*"512 MiB"/);
   assert.match(await refusal(whole, { vcpus: 1 }), /vcpus/);
   assert.match(await refusal(whole, { usbControllers: [] }), /controllers "v3p8"/);
@@ -103,6 +104,13 @@ test('a damaged file is refused', async () => {
   await rm(path);
   await assert.rejects(openSaveFile(path, config, undefined), /is not there/);
   await assert.rejects(openSaveFile(folder, config, undefined), (error) => isFault(error, 'vm.save_invalid'));
+});
+
+test('a pipe is refused at once, by whoever reads it', async () => {
+  const pipe = join(folder, 'pipe');
+  execFileSync('mkfifo', [pipe]);
+  await assert.rejects(openSaveFile(pipe, config, undefined), /cannot be used: it is not a regular file\.$/);
+  await assert.rejects(readSaveHeader(pipe), /not a regular file/);
 });
 
 test('no header can be forged into a word of the command line, and garbage is no header', () => {

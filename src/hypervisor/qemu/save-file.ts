@@ -3,14 +3,16 @@
  * and checks it; save.ts fills it and restore.ts feeds it to QEMU.
  */
 import { createHash } from 'node:crypto';
-import { type FileHandle, open } from 'node:fs/promises';
-import { errnoOf, Fault, messageOf } from '../../lib/fault.ts';
+import type { FileHandle } from 'node:fs/promises';
+import { errnoOf, Fault, reasonOf } from '../../lib/fault.ts';
+import { openRegularFile } from '../../lib/regular-file.ts';
 import { printable } from '../../lib/text.ts';
 import type { VmUuid } from '../../model/ids.ts';
 import type { VmConfig } from '../../model/vm.ts';
 
 export const HEADER_BYTES = 4096;
-const MAGIC = 'USHERSAV1\n';
+/** What every save file begins with. */
+export const MAGIC = 'USHERSAV1\n';
 const CHUNK_BYTES = 1024 * 1024;
 
 /** What must be the same where the state is loaded again; each a short text, so that a difference can be shown. */
@@ -66,9 +68,9 @@ export function formatHeader(header: SaveHeader): Buffer {
   return bytes;
 }
 
-/** Reads the header of the file at `path`; `undefined` when there is none. @throws system errors */
+/** Reads the header of the file at `path`; `undefined` when there is none. @throws Fault `file.unreadable`, system errors */
 export async function readSaveHeader(path: string): Promise<SaveHeader | undefined> {
-  const file = await open(path, 'r');
+  const file = await openRegularFile(path);
   try {
     return parseHeader(await readHeaderBytes(file));
   } finally {
@@ -86,8 +88,8 @@ export async function openSaveFile(
   signal: AbortSignal | undefined,
 ): Promise<OpenSaveFile> {
   const refuse = (what: string, cause?: unknown) => new Fault('vm.save_invalid', { file: path, what }, { cause });
-  const file = await open(path, 'r').catch((error: unknown) => {
-    throw refuse(errnoOf(error) === 'ENOENT' ? 'it is not there' : messageOf(error), error);
+  const file = await openRegularFile(path).catch((error: unknown) => {
+    throw refuse(errnoOf(error) === 'ENOENT' ? 'it is not there' : reasonOf(error, 'file.unreadable'), error);
   });
   try {
     const header = parseHeader(await readHeaderBytes(file));
@@ -107,7 +109,7 @@ export async function openSaveFile(
     return { file, header };
   } catch (error) {
     await file.close();
-    throw errnoOf(error) === undefined ? error : refuse(messageOf(error), error);
+    throw errnoOf(error) === undefined ? error : refuse(reasonOf(error), error);
   }
 }
 
@@ -152,7 +154,7 @@ export function parseHeader(untrusted: Buffer): SaveHeader | undefined {
 
 function differenceTo(header: SaveHeader, config: VmConfig): string | undefined {
   if (header.uuid !== config.uuid) {
-    return `it holds VM ${printable(header.name, 63)} (${printable(header.uuid, 36)}), not ${config.name}`;
+    return `it is the save of another VM (${printable(header.name, 63)}, uuid ${printable(header.uuid, 36)})`;
   }
   const now = topologyOf(config);
   for (const key of Object.keys(now) as (keyof Topology)[]) {

@@ -7,14 +7,15 @@ import type { FileHandle } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { replaceFile } from '../../lib/atomic-file.ts';
 import type { Clock } from '../../lib/clock.ts';
-import { Fault, isFault, messageOf } from '../../lib/fault.ts';
+import { Fault, isFault, reasonOf } from '../../lib/fault.ts';
 import type { Log } from '../../lib/log.ts';
 import { deviceKey } from '../../model/usb.ts';
 import type { QmpSession } from '../../wire/qmp/session.ts';
 import type { SaveOptions } from '../driver.ts';
+import { whyNoSaveTarget } from '../save-target.ts';
 import type { QemuDomain } from './domain.ts';
 import { readOrigin } from './origin.ts';
-import { formatHeader, HEADER_BYTES } from './save-file.ts';
+import { formatHeader, HEADER_BYTES, MAGIC } from './save-file.ts';
 import { cancelMigration, goOn, migrationEnd, removeSaveNote, type SaveNote, writeSaveNote } from './save-note.ts';
 import { listenForStream } from './save-socket.ts';
 
@@ -49,7 +50,12 @@ export async function saveQemu(input: SaveInput): Promise<void> {
   if (signal?.aborted) throw new Fault('aborted', { what }, { cause: signal.reason });
   const refuse = (why: string, cause?: unknown) =>
     new Fault('vm.save_failed', { vm: domain.name, file: path, what: why }, { cause });
+  const checkTarget = async () => {
+    const why = await whyNoSaveTarget(path, MAGIC);
+    if (why !== undefined) throw refuse(why);
+  };
 
+  await checkTarget();
   const { run, attachments } = await domain.observe({ signal });
   if (run === 'dead') throw new Fault('vm.no_domain', { vm: domain.name });
   if (domain.isSaving) throw refuse('another save is going on');
@@ -64,6 +70,7 @@ export async function saveQemu(input: SaveInput): Promise<void> {
       await writeSaveNote(domain.paths, note);
       await writeState(input, session, file, note.saveId);
       if (signal?.aborted) throw new Fault('aborted', { what }, { cause: signal.reason });
+      await checkTarget(); // Minutes may have passed, and other hands made a file there.
     });
     if (afterwards === 'stopped') {
       options.onWritten?.();
@@ -139,7 +146,7 @@ async function giveUp({ domain, path, clock, log }: SaveInput, note: SaveNote, e
     if (!domain.isAlive) return new Fault('vm.died', { vm, verb: 'save', what: 'QEMU ended' }, { cause: error });
     log.error('a guest could not be put back after a save that failed', { vm, error: trouble });
   }
-  if (isFault(error, 'aborted', 'vm.died', 'vm.no_domain')) return error;
-  const what = isFault(error) ? String(error.details['what'] ?? error.message) : messageOf(error);
-  return new Fault('vm.save_failed', { vm, file: path, what: what.replace(/\.$/, '') }, { cause: error });
+  if (isFault(error, 'aborted', 'vm.died', 'vm.no_domain', 'vm.save_failed')) return error;
+  const what = reasonOf(error, 'file.unwritable', 'hypervisor.failed', 'hypervisor.lost');
+  return new Fault('vm.save_failed', { vm, file: path, what }, { cause: error });
 }

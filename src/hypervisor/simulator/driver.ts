@@ -2,11 +2,12 @@
  * The simulator's driver: a client of a simulated world, which it reaches through a port and which outlives it. Its save
  * files and console logs are real files. What its methods mean is told in ../driver.ts and done in world.ts.
  */
-import { access, appendFile, open } from 'node:fs/promises';
+import { access, appendFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { makePrivateFolder, replaceFile } from '../../lib/atomic-file.ts';
 import { type Clock, systemClock } from '../../lib/clock.ts';
-import { Fault, isFault, messageOf } from '../../lib/fault.ts';
+import { Fault, isFault, messageOf, reasonOf } from '../../lib/fault.ts';
+import { openRegularFile } from '../../lib/regular-file.ts';
 import type { VmUuid } from '../../model/ids.ts';
 import type { Attachment, UsbDevice, UsbSlot } from '../../model/usb.ts';
 import type { VmConfig } from '../../model/vm.ts';
@@ -21,7 +22,8 @@ import type {
   StartOptions,
   Waiting,
 } from '../driver.ts';
-import { formatSaveFile, parseSaveFile, SAVE_FILE_MAX_BYTES } from './save-file.ts';
+import { whyNoSaveTarget } from '../save-target.ts';
+import { formatSaveFile, parseSaveFile, SAVE_FILE_MAGIC, SAVE_FILE_MAX_BYTES } from './save-file.ts';
 import { WorldClient } from './world-client.ts';
 import type { GuestMemory, ParamsOf, ResultOf, WorldMethod, WorldPort } from './world-port.ts';
 
@@ -113,7 +115,12 @@ export class SimulatorDriver implements Driver {
   }
 
   save(uuid: VmUuid, path: string, options: SaveOptions): Promise<void> {
+    const checkTarget = async () => {
+      const why = await whyNoSaveTarget(path, SAVE_FILE_MAGIC);
+      if (why !== undefined) throw saveFailed(uuid, path, why);
+    };
     return this.#within(`The save to ${path}`, options.signal, async (signal) => {
+      await checkTarget();
       let hasBegun = false;
       try {
         await replaceFile(path, async (file) => {
@@ -123,12 +130,14 @@ export class SimulatorDriver implements Driver {
           const content = formatSaveFile(memory);
           await file.writeFile(content);
           options.onProgress?.(content.length, content.length);
+          await checkTarget();
           signal.throwIfAborted(); // After this the file is put in place.
         });
         if (options.afterwards === 'stopped') options.onWritten?.();
       } catch (error) {
         if (hasBegun) await this.#port.call('endSave', { uuid, afterwards: 'as before' }).catch(() => undefined);
-        throw isFault(error, 'file.unwritable') ? saveFailed(uuid, path, error) : error;
+        if (!isFault(error, 'file.unwritable')) throw error;
+        throw saveFailed(uuid, path, reasonOf(error, 'file.unwritable'), error);
       }
       await this.#port.call('endSave', { uuid, afterwards: options.afterwards });
     });
@@ -225,7 +234,7 @@ async function checkFiles(config: VmConfig): Promise<void> {
 async function readSaveFile(path: string, uuid: VmUuid): Promise<GuestMemory> {
   const buffer = Buffer.alloc(SAVE_FILE_MAX_BYTES);
   try {
-    const file = await open(path, 'r');
+    const file = await openRegularFile(path);
     try {
       const { bytesRead } = await file.read(buffer, 0, buffer.length, 0);
       return parseSaveFile(buffer.toString('utf8', 0, bytesRead), path, uuid);
@@ -233,16 +242,11 @@ async function readSaveFile(path: string, uuid: VmUuid): Promise<GuestMemory> {
       await file.close();
     }
   } catch (error) {
-    throw isFault(error)
-      ? error
-      : new Fault('vm.save_invalid', { file: path, what: messageOf(error) }, { cause: error });
+    if (isFault(error, 'vm.save_invalid')) throw error;
+    throw new Fault('vm.save_invalid', { file: path, what: reasonOf(error, 'file.unreadable') }, { cause: error });
   }
 }
 
-function saveFailed(uuid: VmUuid, path: string, error: Fault): Fault {
-  return new Fault(
-    'vm.save_failed',
-    { vm: uuid, file: path, what: error.details['what'] ?? error.message },
-    { cause: error },
-  );
+function saveFailed(uuid: VmUuid, path: string, what: string, cause?: unknown): Fault {
+  return new Fault('vm.save_failed', { vm: uuid, file: path, what }, { cause });
 }

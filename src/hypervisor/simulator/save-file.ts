@@ -7,6 +7,9 @@ const FORMAT = 'usher simulated guest';
 /** More than this was never written by us. */
 export const SAVE_FILE_MAX_BYTES = 4096;
 
+/** What every save file begins with. */
+export const SAVE_FILE_MAGIC = `{"format":${JSON.stringify(FORMAT)}`;
+
 /** Prints a guest's memory as the content of a save file. */
 export function formatSaveFile(memory: GuestMemory): string {
   return `${JSON.stringify({ format: FORMAT, version: 1, ...memory })}\n`;
@@ -17,7 +20,7 @@ export function parseSaveFile(untrustedText: string, file: string, uuid: VmUuid)
   const refuse = (what: string) => new Fault('vm.save_invalid', { file, what });
   const memory = parseMemory(untrustedText);
   if (memory === undefined) throw refuse('it is not a whole save file of a simulated guest');
-  if (memory.uuid !== uuid) throw refuse(`it holds VM ${memory.uuid}`);
+  if (memory.uuid !== uuid) throw refuse(`it is the save of another VM (uuid ${memory.uuid})`);
   return memory;
 }
 

@@ -1,0 +1,24 @@
+/** Where a save may go: its file takes the place of nothing, of an empty file, or of an older save. Writes nothing. */
+import { lstat } from 'node:fs/promises';
+import { errnoOf, reasonOf } from '../lib/fault.ts';
+import { openRegularFile } from '../lib/regular-file.ts';
+
+/**
+ * Says why `path` may not become a save file, `undefined` when it may. What stands there has to begin with `magic`, as
+ * the driver's own saves do: a disk image, a config, a device or a link is left alone.
+ */
+export async function whyNoSaveTarget(path: string, magic: string): Promise<string | undefined> {
+  try {
+    const status = await lstat(path);
+    if (status.isSymbolicLink()) return 'there is a symbolic link: it is left alone';
+    if (!status.isFile()) return 'there is something that is no file: it is left alone';
+    if (status.size === 0) return undefined;
+    await using file = await openRegularFile(path);
+    const wanted = Buffer.from(magic);
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(wanted.length), 0, wanted.length, 0);
+    const isSave = buffer.subarray(0, bytesRead).equals(wanted);
+    return isSave ? undefined : 'there is a file that is no save: it is left alone';
+  } catch (error) {
+    return errnoOf(error) === 'ENOENT' ? undefined : reasonOf(error, 'file.unreadable');
+  }
+}
