@@ -2,15 +2,16 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, readdir, readFile, rename, stat, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { after, afterEach, before, describe, test } from 'node:test';
 import type { Domain, Driver } from '../../src/hypervisor/driver.ts';
 import { QemuDriver } from '../../src/hypervisor/qemu/driver.ts';
 import { formatHeader } from '../../src/hypervisor/qemu/save-file.ts';
 import { pollUntil } from '../../src/lib/deadline.ts';
 import { type FaultCode, isFault } from '../../src/lib/fault.ts';
+import type { VmUuid } from '../../src/model/ids.ts';
 import type { VmConfig } from '../../src/model/vm.ts';
 import { connectQmp, type QmpSession } from '../../src/wire/qmp/session.ts';
 import { makeQemuRig, type QemuRig } from '../contract/qemu-rig.ts';
@@ -118,6 +119,77 @@ describe('the QEMU driver', () => {
           () => true,
         ),
       );
+    });
+
+    for (const [what, gone] of [
+      ['its folder', (uuid: VmUuid) => rig.runtimeOf(uuid)],
+      ['the whole runtime folder', (uuid: VmUuid) => dirname(rig.runtimeOf(uuid))],
+    ] as const) {
+      test(`a guest that lost ${what} is out of reach, not vanished: it is started once`, async () => {
+        const config = await start();
+        const { uuid } = config;
+        const pid = await rig.pidOf(uuid);
+        await whileAway(() => rm(gone(uuid), { recursive: true }));
+        assert.deepEqual(
+          (await driver.list()).map((domain) => [domain.uuid, domain.run, domain.handle]),
+          [[uuid, 'running', pid]],
+        );
+        await assert.rejects(driver.find(uuid), (error) => {
+          assert.ok(isFault(error, 'hypervisor.lost'), String(error));
+          assert.ok(error.message.includes(rig.runtimeOf(uuid)) && error.hint?.includes(`process is ${pid}`));
+          return true;
+        });
+        await assert.rejects(driver.start(config, { isPaused: true }), (error) => {
+          assert.ok(isFault(error, 'vm.exists') && error.hint?.includes(`process is ${pid}`), String(error));
+          return true;
+        });
+        // A driver that is asked to start before it has looked at anything.
+        await whileAway(async () => undefined);
+        await assert.rejects(driver.start(config, { isPaused: true }), (error) => isFault(error, 'vm.exists'));
+        await driver.destroy(uuid);
+        await eventually('its process is gone', () => stat(`/proc/${pid}`).then(nothing, () => true));
+        assert.equal(await driver.find(uuid), undefined);
+        await driver.start(config, { isPaused: true });
+      });
+    }
+
+    test('a folder that goes while the driver is there hides no domain', async () => {
+      const config = await start();
+      await rm(dirname(rig.runtimeOf(config.uuid)), { recursive: true });
+      assert.deepEqual(
+        (await driver.list()).map(({ uuid }) => uuid),
+        [config.uuid],
+      );
+      assert.equal((await find(config)).run, 'paused');
+      await assert.rejects(driver.start(config, { isPaused: true }), (error) => isFault(error, 'vm.exists'));
+    });
+
+    test('a guest that lost its folder and then died is gone', async () => {
+      const { uuid } = await start();
+      const pid = await rig.pidOf(uuid);
+      await whileAway(() => rm(rig.runtimeOf(uuid), { recursive: true }));
+      assert.equal((await driver.list()).length, 1);
+      process.kill(pid, 'SIGKILL');
+      await eventually('it is gone', async () =>
+        (await driver.find(uuid).catch(nothing)) === undefined && (await driver.list()).length === 0 ? true : undefined,
+      );
+      assert.equal(await driver.find(uuid), undefined);
+    });
+
+    test('a guest of the same uuid in another home is not ours', async () => {
+      const config = await start();
+      const home = join(rig.folder, '..', 'other-home');
+      const other = await rig.openDriver({ runtimeDir: join(home, 'run'), stateDir: join(home, 'logs') });
+      try {
+        assert.deepEqual(await other.list(), []);
+        assert.equal(await other.find(config.uuid), undefined);
+        await other.destroy(config.uuid);
+        await other.start(config, { isPaused: true });
+        await other.destroy(config.uuid);
+      } finally {
+        await other.close();
+      }
+      assert.equal((await find(config)).run, 'paused');
     });
 
     test('a QEMU that does not answer is no vanished one, hides no other, and can be destroyed', async () => {
@@ -355,6 +427,8 @@ describe('the QEMU driver', () => {
     });
   });
 });
+
+function nothing(): undefined {}
 
 function killIfThere(pid: number): void {
   try {

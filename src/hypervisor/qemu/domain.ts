@@ -2,9 +2,10 @@
  * One running QEMU as the driver holds it: its process, a standing QMP connection, and what is observed through them.
  * It acts on nothing; usb.ts, save.ts and driver.ts do.
  */
+import { existsSync } from 'node:fs';
 import type { Clock } from '../../lib/clock.ts';
 import { withDeadline } from '../../lib/deadline.ts';
-import { Fault, isFault, messageOf } from '../../lib/fault.ts';
+import { Fault, isFault, reasonOf } from '../../lib/fault.ts';
 import type { Log } from '../../lib/log.ts';
 import type { VmUuid } from '../../model/ids.ts';
 import type { Attachment } from '../../model/usb.ts';
@@ -126,6 +127,7 @@ export class QemuDomain {
   async session(waiting: Waiting & { readonly timeoutMs?: number } = {}): Promise<QmpSession> {
     const { signal, timeoutMs = CONNECT_TIMEOUT_MS } = waiting;
     const what = `The connection to QEMU of VM ${this.name}`;
+    if (this.#link.session === undefined && !existsSync(this.paths.folder)) throw this.#outOfReach();
     try {
       const session =
         this.#link.session ??
@@ -202,8 +204,7 @@ export class QemuDomain {
     if (await isGoneWithin(this.process, graceMs, this.#options.clock)) {
       return new Fault('vm.no_domain', { vm }, { cause: error });
     }
-    const hint = `Its process is ${this.process.pid}; "usher vm destroy" ends it even when it does not answer.`;
-    return new Fault('hypervisor.lost', { vm, what: messageOf(error) }, { cause: error, hint });
+    return this.#lost(reasonOf(error), error);
   }
 
   /** Lets go of the connection; QEMU goes on. */
@@ -211,6 +212,17 @@ export class QemuDomain {
     this.endReset();
     this.#link.stop();
     this.#up.reject(new Fault('aborted', { what: `The connection to QEMU of VM ${this.name}` }));
+  }
+
+  #lost(what: string, cause?: unknown): Fault {
+    const hint = `Its process is ${this.process.pid}; "usher vm destroy" ends it even when it does not answer.`;
+    return new Fault('hypervisor.lost', { vm: this.name, what }, { cause, hint });
+  }
+
+  /** Without its sockets it can never be connected to again. */
+  #outOfReach(): Fault {
+    if (!this.isAlive) return new Fault('vm.no_domain', { vm: this.name });
+    return this.#lost(`QEMU runs, but ${this.paths.folder} with its sockets is gone`);
   }
 
   async #adopt(session: QmpSession): Promise<void> {

@@ -1,7 +1,7 @@
 /**
  * The QEMU driver: one QEMU process a domain, detached from us, with a folder of its own in the runtime folder. What is
- * there is found by these folders and proved by the processes; nothing else is remembered. See ../driver.ts for what
- * each method means.
+ * there is found by these folders and proved by the processes, which are looked for without their folders too; nothing
+ * else is remembered. See ../driver.ts for what each method means.
  */
 import { existsSync } from 'node:fs';
 import { readdir, rm } from 'node:fs/promises';
@@ -33,6 +33,7 @@ import { findProcess, isGoneWithin, killProcess } from './process.ts';
 import { resetQemu } from './reset.ts';
 import { saveQemu } from './save.ts';
 import { lastWords, startQemu } from './start.ts';
+import { Strays } from './strays.ts';
 import { attachDevice, detachDevice } from './usb.ts';
 
 export interface QemuDriverOptions {
@@ -59,6 +60,8 @@ const ASK_TIMEOUT_MS = 1_000;
  *   (`#slots`). Everything else goes side by side: QEMU works its commands off in their order.
  * - A domain is in `#domains` from the moment it answers until it is gone; a folder whose process is gone is removed by
  *   whoever looks for it.
+ * - A process whose folder somebody removed is a domain all the same, out of reach until it is destroyed: no second QEMU
+ *   is started beside it.
  */
 export class QemuDriver implements Driver {
   readonly name = 'qemu';
@@ -74,6 +77,7 @@ export class QemuDriver implements Driver {
   readonly #starting = new Map<VmUuid, AbortController>();
   readonly #lifecycle = new KeyedQueue();
   readonly #slots = new KeyedQueue();
+  readonly #strays: Strays;
   readonly #listeners = new Set<(hint: DriverHint) => void>();
 
   constructor(options: QemuDriverOptions) {
@@ -83,6 +87,7 @@ export class QemuDriver implements Driver {
     this.#acceleratorWish = options.acceleratorWish ?? 'auto';
     this.#clock = options.clock ?? systemClock;
     this.#log = options.log ?? silentLog;
+    this.#strays = new Strays((uuid) => this.#pathsOf(uuid), this.#log);
     this.#sysfsRoot = options.sysfsRoot ?? '/sys';
     this.#usbfsRoot = options.usbfsRoot ?? '/dev/bus/usb';
   }
@@ -97,9 +102,10 @@ export class QemuDriver implements Driver {
       if (errnoOf(error) === 'ENOENT') return [];
       throw error;
     });
-    const uuids = names.filter((name) => isUuid(name) && name === name.toLowerCase()).sort() as VmUuid[];
+    const folders = names.filter((name) => isUuid(name) && name === name.toLowerCase()) as VmUuid[];
+    const uuids = new Set([...folders, ...this.#domains.keys(), ...(await this.#strays.uuids())]);
     const found = await Promise.all(
-      uuids.map((uuid) =>
+      [...uuids].sort().map((uuid) =>
         this.find(uuid, waiting).catch((error: unknown) => {
           const domain = this.#domains.get(uuid);
           if (!isFault(error, 'hypervisor.lost') || domain === undefined) throw error;
@@ -130,7 +136,11 @@ export class QemuDriver implements Driver {
     const what = `The start of VM ${name}`;
     if (signal.aborted) throw new Fault('aborted', { what }, { cause: signal.reason });
     return this.#lifecycle.run(uuid, async () => {
-      if ((await this.#holdExclusively(uuid)) !== undefined) throw new Fault('vm.exists', { key: 'uuid', value: uuid });
+      const there = await this.#holdExclusively(uuid, 'look again');
+      if (there !== undefined) {
+        const hint = `Its process is ${there.process.pid}; "usher vm destroy" ends it.`;
+        throw new Fault('vm.exists', { key: 'uuid', value: uuid }, { hint });
+      }
       this.#starting.set(uuid, giveUp);
       try {
         const paths = this.#pathsOf(uuid);
@@ -258,14 +268,15 @@ export class QemuDriver implements Driver {
   }
 
   /** The same for a job of `#lifecycle`; a process that is gone is known to be gone afterwards. */
-  async #holdExclusively(uuid: VmUuid): Promise<QemuDomain | undefined> {
+  async #holdExclusively(uuid: VmUuid, strays: 'as seen' | 'look again' = 'as seen'): Promise<QemuDomain | undefined> {
     const held = this.#domains.get(uuid);
     if (held?.isAlive) return held;
     if (held !== undefined) await this.#drop(held);
     const paths = this.#pathsOf(uuid);
-    if (!existsSync(paths.folder)) return undefined;
-    const found = await findProcess(paths, uuid);
+    const hasFolder = existsSync(paths.folder);
+    const found = hasFolder ? await findProcess(paths, uuid) : await this.#strays.find(uuid, strays);
     if (found === undefined) {
+      if (!hasFolder) return undefined;
       await rm(paths.folder, { recursive: true, force: true });
       return undefined;
     }

@@ -8,7 +8,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import type { Clock } from '../../lib/clock.ts';
 import { pollUntil } from '../../lib/deadline.ts';
 import { errnoOf, Fault, isFault, messageOf } from '../../lib/fault.ts';
-import type { VmUuid } from '../../model/ids.ts';
+import { isUuid, type VmUuid } from '../../model/ids.ts';
 import type { DomainPaths } from './paths.ts';
 
 /** A process that cannot be mistaken: its number, and the tick of its start (proc(5), `starttime`). */
@@ -89,13 +89,30 @@ export function isAlive({ pid, startTicks }: ProcessIdentity): boolean {
  */
 export async function findProcess(paths: DomainPaths, uuid: VmUuid): Promise<FoundProcess | undefined> {
   const noted = Number(await readFile(paths.pidFile, 'utf8').catch(() => ''));
-  const pids = noted > 0 ? [noted] : (await readdir('/proc')).map(Number).filter((pid) => pid > 0);
+  const pids = noted > 0 ? [noted] : await allPids();
   for (const pid of pids) {
     const identity = identityOf(pid);
     const name = identity && nameInArgv(await argvOf(pid), paths, uuid);
     if (identity !== undefined && name !== undefined) return { identity, name };
   }
   return undefined;
+}
+
+/**
+ * Finds every QEMU of ours that runs, whether or not its folder is still there: `pathsOf` says where one of ours has its
+ * sockets, so that a VM of another home, which may have the same uuid, is none. Reads every process's command line.
+ */
+export async function findProcesses(pathsOf: (uuid: VmUuid) => DomainPaths): Promise<Map<VmUuid, FoundProcess>> {
+  const found = new Map<VmUuid, FoundProcess>();
+  for (const pid of await allPids()) {
+    const identity = identityOf(pid);
+    const argv = await argvOf(pid);
+    const uuid = wordAfter(argv, '-uuid');
+    if (identity === undefined || !isUuid(uuid)) continue;
+    const name = nameInArgv(argv, pathsOf(uuid as VmUuid), uuid as VmUuid);
+    if (name !== undefined) found.set(uuid as VmUuid, { identity, name });
+  }
+  return found;
 }
 
 /** Waits until the process is gone. @throws Fault `timeout`, `aborted` */
@@ -142,14 +159,21 @@ function identityOf(pid: number): ProcessIdentity | undefined {
   return startTicks === undefined || state === 'Z' || state === 'X' ? undefined : { pid, startTicks };
 }
 
+async function allPids(): Promise<number[]> {
+  return (await readdir('/proc')).map(Number).filter((pid) => pid > 0);
+}
+
 async function argvOf(pid: number): Promise<string[]> {
   const untrusted = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
   return untrusted.split('\0');
 }
 
 function nameInArgv(argv: readonly string[], paths: DomainPaths, uuid: VmUuid): string | undefined {
-  const wordAfter = (option: string) => argv[argv.indexOf(option) + 1] ?? '';
   const hasSocket = argv.some((word) => word.includes(`path=${paths.qmpSocket.replaceAll(',', ',,')},`));
-  if (wordAfter('-uuid') !== uuid || !hasSocket) return undefined;
-  return /^guest=(.*),process=/.exec(wordAfter('-name'))?.[1]?.replaceAll(',,', ',') ?? uuid;
+  if (wordAfter(argv, '-uuid') !== uuid || !hasSocket) return undefined;
+  return /^guest=(.*),process=/.exec(wordAfter(argv, '-name'))?.[1]?.replaceAll(',,', ',') ?? uuid;
+}
+
+function wordAfter(argv: readonly string[], option: string): string {
+  return argv[argv.indexOf(option) + 1] ?? '';
 }
