@@ -82,7 +82,7 @@ export const OPERATIONS = {
   'vm.remove': {
     class: 'write',
     params: v.strictObject({ vm }),
-    doc: 'Takes a VM out of the inventory, with its assignments; legal when it is halted. No file is touched.',
+    doc: 'Takes a halted VM out of the inventory, with its assignments and its save in the saves folder; no other file is touched.',
   },
   'vm.start': {
     class: 'control',

@@ -1,4 +1,5 @@
 /** The composition root: builds the engine out of settings and places, and takes it apart again. */
+import { readdir } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { RpcConnection } from '../api/rpc.ts';
@@ -67,6 +68,10 @@ export async function compose(options: CompositionOptions): Promise<Composition>
   const fleet: Fleet = new Fleet({
     inventory,
     drivers,
+    suspects: async () => {
+      const left = await readdir(qemuFolder(places)).catch(() => []);
+      return left.length > 0 ? ['qemu'] : [];
+    },
     clock,
     log,
     bootId: bootId(),
@@ -186,12 +191,17 @@ function driverMakers({ places, settings, log, simulatorWorld }: CompositionOpti
   const makers: DriverMakers = {
     async qemu() {
       const { QemuDriver } = await import('../hypervisor/qemu/driver.ts');
-      const runtimeDir = join(places.runtimeFolder, 'qemu');
+      const runtimeDir = qemuFolder(places);
       return new QemuDriver({ runtimeDir, stateDir: places.logsFolder, acceleratorWish: settings.accelerator, log });
     },
   };
   if (simulatorWorld === undefined) return makers;
   return { ...makers, simulator: () => simulatorOf(simulatorWorld, places) };
+}
+
+/** A folder for each QEMU that runs or is dead and not cleared. */
+function qemuFolder({ runtimeFolder }: Places): string {
+  return join(runtimeFolder, 'qemu');
 }
 
 async function simulatorOf(world: string, places: Places): Promise<SimulatorDriver> {

@@ -20,6 +20,8 @@ import { Sightings } from './sightings.ts';
 export interface FleetOptions {
   readonly inventory: Inventory;
   readonly drivers: Drivers;
+  /** Drivers to look for domains with at `open`, though no VM of the inventory has them. */
+  readonly suspects: () => Promise<readonly DriverName[]>;
   readonly clock: Clock;
   readonly log: Log;
   readonly bootId: string;
@@ -54,9 +56,10 @@ export class Fleet {
 
   /** Makes the monitors and adopts what runs; gives how many domains that is. A driver that fails costs its VMs only. */
   async open(): Promise<number> {
-    const { inventory, log } = this.#options;
+    const { inventory, log, suspects } = this.#options;
     const records = inventory.listVms();
     const byDriver = Map.groupBy(records, (record) => record.driver);
+    for (const name of await suspects()) if (!byDriver.has(name)) byDriver.set(name, []);
     const lists = await Promise.all([...byDriver].map(([name, ofDriver]) => this.#adoptAll(name, ofDriver)));
     const adopted = lists.reduce((sum, count) => sum + count, 0);
     log.info('adopted', { vms: records.length, domains: adopted });

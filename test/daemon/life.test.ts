@@ -1,5 +1,6 @@
 /** The daemon's life with simulated VMs: deaths and their policies, restarts of the daemon, sockets, events, startup. */
 import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
@@ -111,6 +112,31 @@ test('suspended, the daemon restarted, restored: the same guest with its device;
   assert.equal(await bootOf(vm), boot);
   assert.equal((await deviceOf(device)).state, 'attached');
   assert.equal((await vm.details()).suspendFile, undefined);
+});
+
+test('a VM that is removed leaves no remains, and nothing in the saves folder; a file of your own stays', async () => {
+  const own = join(stage.home, 'own.save');
+  const kept = await makeVm(['on_halt = preserve']);
+  await kept.start();
+  await act(kept, 'powerOff');
+  await kept.becomes('halted');
+  await stage.usher('vm', 'remove', kept.name);
+  const isLeft = (await hand.call('list', {})).some(({ name }) => name === kept.name);
+  assert.equal(isLeft, false, 'its dead domain went with it');
+
+  const vm = await makeVm([]);
+  await vm.start();
+  await stage.usher('vm', 'checkpoint', vm.name, own);
+  await stage.usher('vm', 'suspend', vm.name);
+  const { suspendFile = '' } = await vm.details();
+  const refused = await stage.try('vm', 'remove', vm.name);
+  assert.equal(refused.status, 5);
+  assert.match(refused.stderr, /usher vm destroy/);
+  assert.doesNotMatch(refused.stderr, /shutdown/, 'which a suspended VM refuses');
+  await stage.usher('vm', 'destroy', vm.name);
+  assert.ok(existsSync(suspendFile));
+  await stage.usher('vm', 'remove', vm.name);
+  assert.deepEqual([existsSync(suspendFile), existsSync(own)], [false, true]);
 });
 
 test('startup: paused leaves it paused, and the word of the caller beats it', async () => {

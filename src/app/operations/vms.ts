@@ -1,14 +1,16 @@
 /** The operations `vm.*`. */
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { OperationName, Params } from '../../api/operations.ts';
 import type { PowerResult, SaveResult } from '../../api/views.ts';
 import { makePrivateFolder } from '../../lib/atomic-file.ts';
-import { Fault } from '../../lib/fault.ts';
+import { Fault, messageOf } from '../../lib/fault.ts';
 import { lastLines } from '../../lib/tail.ts';
 import { printable } from '../../lib/text.ts';
+import type { VmUuid } from '../../model/ids.ts';
 import type { VmRecord } from '../../model/vm.ts';
 import type { PerformResult } from '../../monitor/monitor.ts';
-import type { Verb } from '../../monitor/states.ts';
+import { TABLE, type Verb } from '../../monitor/states.ts';
 import type { VerbArgs } from '../../monitor/verbs.ts';
 import type { Call, Handlers } from '../dispatch.ts';
 import type { Engine } from '../engine.ts';
@@ -20,7 +22,7 @@ type VmHandlers = Pick<Handlers, Extract<OperationName, `vm.${string}`>>;
 
 /** Gives the handlers of `vm.*`. */
 export function vmHandlers(engine: Engine): VmHandlers {
-  const { inventory, fleet, router, sockets, places } = engine;
+  const { inventory, fleet, router, sockets, places, log } = engine;
 
   const power = async (verb: Verb, params: { vm: string }, args: VerbArgs, call: Call): Promise<PowerResult> => {
     const record = inventory.findVm(params.vm);
@@ -35,6 +37,8 @@ export function vmHandlers(engine: Engine): VmHandlers {
     const result = await performPower(engine, record, verb, { file }, call);
     return { ...powerResult(record, result), file, bytes: result.bytes ?? 0 };
   };
+  /** Where a VM is saved to when nobody says where. */
+  const ownSave = (uuid: VmUuid) => join(places.savesFolder, `${uuid}.save`);
   const timing = (params: { timeoutSeconds?: number }) =>
     params.timeoutSeconds === undefined ? {} : { timeoutMs: params.timeoutSeconds * 1000 };
 
@@ -70,15 +74,22 @@ export function vmHandlers(engine: Engine): VmHandlers {
     },
     async 'vm.remove'({ vm }) {
       const record = inventory.findVm(vm);
-      const state = fleet.find(record.uuid)?.state ?? 'halted';
+      const monitor = fleet.find(record.uuid);
+      const state = monitor?.state ?? 'halted';
       if (state !== 'halted') {
-        const hint = `End it first: usher vm shutdown ${record.name}, or usher vm destroy ${record.name}`;
+        const gently = TABLE[state].shutdown === undefined ? '' : `usher vm shutdown ${record.name}, or `;
+        const hint = `End it first: ${gently}usher vm destroy ${record.name}`;
         throw new Fault('vm.state', { verb: 'remove', vm: record.name, state, expected: 'halted' }, { hint });
       }
       const view = vmView(engine, record);
+      // A death that was preserved left a domain, which nobody could reach any more.
+      await monitor?.perform('destroy');
       await sockets.close(record.uuid);
       inventory.removeVm(record.uuid);
       await fleet.remove(record.uuid);
+      await rm(ownSave(record.uuid), { force: true }).catch((error: unknown) => {
+        log.warn('the save of a removed VM stays', { vm: record.name, what: messageOf(error) });
+      });
       router.hint('wishes');
       engine.events.publish('vm.removed', { vm: record.uuid, name: record.name });
       return view;
@@ -96,7 +107,7 @@ export function vmHandlers(engine: Engine): VmHandlers {
     async 'vm.suspend'({ vm, file }, call) {
       const record = inventory.findVm(vm);
       if (file === undefined) await makePrivateFolder(places.savesFolder);
-      return await save('suspend', record, file ?? join(places.savesFolder, `${record.uuid}.save`), call);
+      return await save('suspend', record, file ?? ownSave(record.uuid), call);
     },
     'vm.restore': (params, call) => power('restore', params, restoreArgs(params), call),
     async 'vm.checkpoint'({ vm, file }, call) {
