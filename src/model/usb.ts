@@ -25,6 +25,13 @@ export interface StoredSoftwareDevice {
 
 export type UsbSpeed = 'low' | 'full' | 'high' | 'super';
 
+/** Speeds by the version of an emulated controller: an EHCI has companions for the slow ones (xl.cfg(5), `usbctrl`). */
+export const CONTROLLER_SPEEDS: Readonly<Record<1 | 2 | 3, readonly UsbSpeed[]>> = {
+  1: ['low', 'full'],
+  2: ['low', 'full', 'high'],
+  3: ['low', 'full', 'high', 'super'],
+};
+
 /** Speeds that QEMU's emulated devices can take, best first (hw/usb/dev-*.c: `.super`, `.high`, `.full`). */
 export const SOFTWARE_SPEEDS: Readonly<Record<SoftwareKind, readonly [UsbSpeed, ...UsbSpeed[]]>> = {
   storage: ['super', 'high', 'full'],

@@ -3,35 +3,57 @@
  * that it is true by construction. Pure.
  */
 import type { Controller } from '../hypervisor/driver.ts';
-import { type DevicePattern, formatDevicePattern, type Hold, matchDevice } from '../model/assignment.ts';
+import {
+  type Assignment,
+  type DevicePattern,
+  formatDevicePattern,
+  type Hold,
+  matchDevice,
+} from '../model/assignment.ts';
 import type { VmUuid } from '../model/ids.ts';
 import { deviceKey, type UsbDevice } from '../model/usb.ts';
+import type { PowerState } from '../model/vm.ts';
 import { foresee } from './foresee.ts';
 import type { Change, Desired, ObservedVm, Outcome, PlanInput, Verdict } from './plan-types.ts';
 
 /** As many VMs are offered that the device could go to. */
 const MAX_OFFERED_VMS = 3;
-/** What a VM is taken to have when it would run. */
-const ANY_CONTROLLER: Controller = { index: 0, version: 3, ports: 15, speeds: ['low', 'full', 'high', 'super'] };
 
-/** Lists the changes that would bring the device to another end than it comes to now, nearest first. */
-export function listChanges(input: PlanInput, device: UsbDevice, verdict: Verdict): Change[] {
+/** Gives the controllers that a VM which does not run would have if it did. */
+export type PlannedControllers = (vm: VmUuid) => readonly Controller[];
+
+/**
+ * Lists the changes that would bring the device to another end than it comes to now, nearest first: those whose command
+ * would be taken, and comes to what it promises.
+ */
+export function listChanges(
+  input: PlanInput,
+  device: UsbDevice,
+  verdict: Verdict,
+  controllersOf: PlannedControllers,
+): Change[] {
   const tries = candidates(input, device, verdict);
   const small = narrow(input, device, tries);
   const now = endOf(small, device);
   const offered = new Set<string>();
   return tries.flatMap(({ offer, says, command, apply }) => {
     if (offered.has(offer)) return [];
-    const end = endOf(applyChange(small, device, apply), device);
+    const end = endOf(applyChange(small, device, apply, controllersOf), device);
     const vm = vmOf(end);
     if (end.is === now.is && vm === vmOf(now)) return [];
+    if (!isWorthIt(apply, now, end)) return [];
     offered.add(offer);
     return [{ says, command, apply, gives: vm === undefined ? { is: end.is } : { is: end.is, vm } }];
   });
 }
 
 /** Gives the input as it would be after the change. */
-export function applyChange(input: PlanInput, device: UsbDevice, apply: Change['apply']): PlanInput {
+export function applyChange(
+  input: PlanInput,
+  device: UsbDevice,
+  apply: Change['apply'],
+  controllersOf: PlannedControllers,
+): PlanInput {
   const { desired, observed } = input;
   const others = desired.holds.filter((hold) => deviceKey(hold) !== deviceKey(device));
   const wish = (changed: Partial<Desired>): PlanInput => ({ ...input, desired: { ...desired, ...changed } });
@@ -50,9 +72,29 @@ export function applyChange(input: PlanInput, device: UsbDevice, apply: Change['
     case 'detach':
       return wish({ holds: [...others, { ...holdOn(device), kind: 'out' }] });
     case 'start': {
-      const vms = observed.vms.map((vm) => (vm.uuid === apply.vm ? started(vm) : vm));
+      const vms = observed.vms.map((vm) => (vm.uuid === apply.vm ? started(vm, controllersOf) : vm));
       return { ...input, observed: { ...observed, vms } };
     }
+  }
+}
+
+/**
+ * Whether anybody would want the change: by hand a device gets where it is to go or the command fails; a start is for
+ * the device; and nothing is assigned away from where it can be to a VM that has no use for it now.
+ */
+function isWorthIt(apply: Change['apply'], now: Outcome, end: Outcome): boolean {
+  switch (apply.do) {
+    case 'attach':
+    case 'start':
+      return end.is === 'attached' && end.vm === apply.vm;
+    case 'detach':
+      return end.is === 'left';
+    case 'assign':
+      if (vmOf(end) !== apply.vm) return false;
+      return end.is === 'attached' || (now.is === 'left' && end.is === 'waiting' && end.for === 'vm');
+    case 'unassign':
+    case 'release':
+      return true;
   }
 }
 
@@ -70,10 +112,10 @@ function candidates(input: PlanInput, device: UsbDevice, { decider, outcome, los
   const add = (offer: string, says: string, command: string, apply: Change['apply']) => {
     found.push({ offer, says, command, apply });
   };
-  const nameOf = (vm: VmUuid) => input.observed.vms.find(({ uuid }) => uuid === vm)?.name;
+  const vmNow = (uuid: VmUuid) => input.observed.vms.find((vm) => vm.uuid === uuid);
   if (outcome.is === 'waiting') {
-    const name = nameOf(outcome.vm);
-    if (name !== undefined) {
+    const { name = '', power, isUnknown } = vmNow(outcome.vm) ?? {};
+    if (power !== undefined && STARTABLE.has(power) && isUnknown !== true) {
       add('start', `Start VM ${name}`, `usher vm start ${name}`, { do: 'start', vm: outcome.vm });
     }
   }
@@ -86,13 +128,18 @@ function candidates(input: PlanInput, device: UsbDevice, { decider, outcome, los
   }
   add('detach', 'Detach it by hand', `usher usb detach ${key}`, { do: 'detach' });
   const claiming = losers.map(({ assignment }) => assignment.vm);
-  const open = input.observed.vms.filter((vm) => vm.domain !== undefined && vm.isOpen).map(({ uuid }) => uuid);
+  const open = input.observed.vms.filter(isOpenNow).map(({ uuid }) => uuid);
+  const made = new Set(input.desired.assignments.map(({ vm, pattern }) => `${vm} ${formatDevicePattern(pattern)}`));
   for (const vm of [...new Set([...claiming, ...open])].slice(0, MAX_OFFERED_VMS)) {
-    const name = nameOf(vm);
-    if (name === undefined) continue;
-    add(`attach ${vm}`, `Attach it to VM ${name} by hand`, `usher usb attach ${name} ${key}`, { do: 'attach', vm });
+    const there = vmNow(vm);
+    if (there === undefined) continue;
+    const { name } = there;
+    if (isOpenNow(there)) {
+      add(`attach ${vm}`, `Attach it to VM ${name} by hand`, `usher usb attach ${name} ${key}`, { do: 'attach', vm });
+    }
     for (const pattern of patternsFor(device, twins.length > 0)) {
       const words = formatDevicePattern(pattern);
+      if (made.has(`${vm} ${words}`)) continue; // The command refuses to make it twice.
       add(`assign ${vm}`, `Assign it to VM ${name}`, `usher usb assign ${name} ${words} --auto`, {
         do: 'assign',
         vm,
@@ -104,45 +151,76 @@ function candidates(input: PlanInput, device: UsbDevice, { decider, outcome, los
   return found;
 }
 
+/** States in which `usher vm start` is taken and has a domain come. */
+const STARTABLE: ReadonlySet<PowerState> = new Set(['halted', 'suspended', 'crashed']);
+
+/** Whether attaching by hand would be taken. */
+function isOpenNow({ domain, isOpen, isReleasing, isUnknown }: ObservedVm): boolean {
+  return domain !== undefined && isOpen && isReleasing !== true && isUnknown !== true;
+}
+
 /** By device id it follows the device; by port it tells twins apart; by both it beats whatever there may be. */
 function patternsFor({ backend, busid, deviceId }: UsbDevice, hasTwins: boolean): DevicePattern[] {
   const port = { backend, busid };
   return hasTwins ? [{ port }, { port, deviceId }] : [{ deviceId }, { port }, { port, deviceId }];
 }
 
-/** Leaves out what cannot matter to this device: a host may have a thousand VMs, and each change is planned for. */
-function narrow(
-  { observed, desired, memory, now }: PlanInput,
-  device: UsbDevice,
-  tries: readonly Candidate[],
-): PlanInput {
-  const key = deviceKey(device);
-  const assignments = desired.assignments.filter(({ pattern }) => matchDevice(pattern, device) !== undefined);
-  const holds = desired.holds.filter((hold) => deviceKey(hold) === key);
-  const named = [...assignments, ...holds, ...tries.map(({ apply }) => apply)];
-  const relevant = new Set(named.flatMap((one) => ('vm' in one ? one.vm : [])));
+/**
+ * Leaves out what cannot matter: a host may have a thousand VMs, and each change is planned for. What remains are the VMs
+ * that the device may be in, the devices that may take ports there, and all that decides about those.
+ */
+function narrow(input: PlanInput, device: UsbDevice, tries: readonly Candidate[]): PlanInput {
+  const { observed, desired } = input;
+  const about = new Map([[deviceKey(device), device]]);
+  const own = wishesOn(desired, about);
+  const places = new Set([...vmsOf(own), ...tries.flatMap(({ apply }) => ('vm' in apply ? apply.vm : []))]);
+  for (const { uuid, domain } of observed.vms) {
+    if (domain?.attachments.some((one) => deviceKey(one) === deviceKey(device))) places.add(uuid);
+  }
+  const isAround = (other: UsbDevice) =>
+    desired.assignments.some(({ vm, pattern }) => places.has(vm) && matchDevice(pattern, other) !== undefined);
+  const inside = observed.vms.flatMap(({ uuid, domain }) => (places.has(uuid) ? (domain?.attachments ?? []) : []));
+  const held = desired.holds.filter(({ vm }) => vm !== undefined && places.has(vm));
+  const near = new Set([...inside, ...held].map(deviceKey));
+  for (const other of observed.devices) {
+    if (near.has(deviceKey(other)) || isAround(other)) about.set(deviceKey(other), other);
+  }
+  const wishes = wishesOn(desired, about);
+  const relevant = new Set([...places, ...vmsOf(wishes)]);
   const vms = observed.vms.filter(
-    ({ uuid, domain }) => relevant.has(uuid) || domain?.attachments.some((one) => deviceKey(one) === key),
+    ({ uuid, domain }) => relevant.has(uuid) || domain?.attachments.some((one) => about.has(deviceKey(one))),
   );
-  return { observed: { ...observed, devices: [device], vms }, desired: { assignments, holds }, memory, now };
+  return { ...input, observed: { ...observed, devices: [...about.values()], vms }, desired: wishes };
+}
+
+/** The wishes that decide about the devices. */
+function wishesOn({ assignments, holds }: Desired, devices: ReadonlyMap<string, UsbDevice>): Desired {
+  const present = [...devices.values()];
+  const isAbout = ({ pattern }: Assignment) => present.some((device) => matchDevice(pattern, device) !== undefined);
+  return { assignments: assignments.filter(isAbout), holds: holds.filter((hold) => devices.has(deviceKey(hold))) };
+}
+
+function vmsOf({ assignments, holds }: Desired): VmUuid[] {
+  return [...assignments, ...holds].flatMap(({ vm }) => vm ?? []);
 }
 
 function holdOn({ backend, busid, generation }: UsbDevice): Omit<Hold, 'kind'> {
   return { backend, busid, generation, createdAt: Number.MAX_SAFE_INTEGER };
 }
 
-function started({ uuid, name, domain }: ObservedVm): ObservedVm {
+function started({ uuid, name, domain }: ObservedVm, controllersOf: PlannedControllers): ObservedVm {
   return {
     uuid,
     name,
     power: 'running',
     isOpen: true,
-    domain: domain ?? { controllers: [ANY_CONTROLLER], attachments: [] },
+    domain: domain ?? { controllers: controllersOf(uuid), attachments: [] },
   };
 }
 
 function endOf(input: PlanInput, device: UsbDevice): Outcome {
-  return foresee(input, deviceKey(device)).verdicts[0]?.outcome ?? { is: 'left' };
+  const key = deviceKey(device);
+  return foresee(input).verdicts.find((verdict) => verdict.device === key)?.outcome ?? { is: 'left' };
 }
 
 function vmOf(outcome: Outcome): VmUuid | undefined {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
 import fc from 'fast-check';
+import type { Controller } from '../hypervisor/driver.ts';
 import { applyChange } from './changes.ts';
 import { explain, namesIn, sayOutcome, summarize } from './explain.ts';
 import { foresee } from './foresee.ts';
@@ -8,6 +9,7 @@ import type { PlanInput } from './plan-types.ts';
 import {
   assignment,
   attached,
+  controller,
   haltedVm,
   holdIn,
   holdOut,
@@ -21,8 +23,11 @@ import {
 const device = stick('dom0:1-1');
 const KEY = 'dom0:1-1';
 
+/** What a VM has when it runs. */
+const controllersOf = () => [controller()];
+
 function explained(parts: WorldParts) {
-  const explanation = explain(world(parts), KEY);
+  const explanation = explain(world(parts), KEY, controllersOf);
   assert.ok(explanation);
   return explanation;
 }
@@ -45,6 +50,34 @@ suite('explain: sentences', () => {
       'Assignment 7 (dom0:1-*) gives it to VM vm1: it matches by port.',
       'The port is what its backend says, whatever is plugged there: trusted.',
     ]);
+  });
+
+  test('several twins have one id', () => {
+    const devices = [device, stick('dom0:1-2'), stick('dom0:1-3')];
+    assert.match(explained({ devices }).because.join(' '), /dom0:1-2 and dom0:1-3 have the same device id/);
+  });
+
+  test('what is stuck says why', () => {
+    const memory: PlanInput['memory'] = new Map([
+      [
+        KEY,
+        {
+          state: 'failed',
+          failures: 1,
+          retryAt: 3_000,
+          lastError: 'no answer',
+          generation: device.generation,
+          vm: vmId(1),
+        },
+      ],
+    ]);
+    const parts = { devices: [device], vms: [runningVm(1, [attached(device, 1)])], holds: [holdOut(device)], memory };
+    const { verdict, because } = explained(parts);
+    assert.equal(because[0], 'It is being detached from VM vm1, and stuck: no answer.');
+    assert.equal(summarize(verdict, String), 'it is stuck: no answer');
+    const closed = runningVm(1, [attached(device, 1)], { isOpen: false, isOutOfSight: true });
+    const [first] = explained({ ...parts, vms: [closed] }).because;
+    assert.equal(first, 'It is attached to VM vm1 at port 0-1, and stuck: VM vm1 cannot be observed.');
   });
 
   test('an assignment by device id to a halted VM, with a twin and a loser', () => {
@@ -97,7 +130,7 @@ suite('explain: sentences', () => {
     const parts = { devices: [device], vms: [runningVm(1)], assignments: [assignment(1, 1, KEY)], memory, now: 1_000 };
     assert.equal(
       explained(parts).because.at(-1),
-      'It failed 2 times in a row: no \\u{1b}[2J answer The next try comes in 3 s.',
+      'It failed 2 times in a row: no \\u{1b}[2J answer. The next try comes in 3 s.',
     );
     assert.match(explained(parts).because[0] ?? '', /^It is waiting for VM vm1: no \\u\{1b\}\[2J answer\.$/);
     const gone = explained({ vms: [runningVm(1, [attached(device, 1)])] });
@@ -157,6 +190,46 @@ suite('explain: changes', () => {
     assert.equal(changesOf(parts)[0], 'usher vm start vm1 => attached to VM vm1');
   });
 
+  test('a halted VM whose config has no fitting controller, or whose ports others will take: no start is promised', () => {
+    const parts = { devices: [device], vms: [haltedVm(1)], assignments: [assignment(3, 1, 'dom0:1-1')] };
+    const started = (controllers: readonly Controller[], input = world(parts)) =>
+      explain(input, KEY, () => controllers)?.changes.some(({ apply }) => apply.do === 'start');
+    assert.equal(started([]), false, 'no controller');
+    assert.equal(started([controller(0, 2, ['low', 'full'])]), false, 'too slow a controller');
+    assert.equal(started([controller(0, 1)]), true);
+    const crowd = {
+      ...parts,
+      devices: [device, stick('dom0:1-0', { serial: 'S0' })],
+      assignments: [assignment(3, 1, 'dom0:*')],
+    };
+    assert.equal(started([controller(0, 1)], world(crowd)), false, 'dom0:1-0 goes first');
+    assert.equal(started([controller(0, 2)], world(crowd)), true);
+  });
+
+  test('a full VM, and one that is halted: attaching by hand would be refused and is not offered', () => {
+    const other = stick('dom0:1-2', { serial: 'S2' });
+    const full = runningVm(1, [attached(other, 1)], { controllers: [controller(0, 1)] });
+    const devices = [device, other];
+    const kept = assignment(1, 1, 'dom0:1-2');
+    assert.deepEqual(changesOf({ devices, vms: [full], assignments: [kept] }), []);
+    const assignments = [kept, assignment(2, 2, KEY, 'manual')];
+    assert.deepEqual(changesOf({ devices, vms: [full, haltedVm(2)], assignments }), [
+      'usher usb assign vm2 0951:1666:S1:080650 --auto => waiting for VM vm2',
+    ]);
+  });
+
+  test('an assignment that is there already is not proposed again', () => {
+    const parts = {
+      devices: [device],
+      vms: [runningVm(1)],
+      assignments: [assignment(1, 1, device.deviceId, 'manual')],
+    };
+    assert.deepEqual(changesOf(parts), [
+      'usher usb attach vm1 dom0:1-1 => attached to VM vm1',
+      'usher usb assign vm1 dom0:1-1 --auto => attached to VM vm1',
+    ]);
+  });
+
   test('a hold: release it; assigning would not help', () => {
     const parts = {
       devices: [device],
@@ -172,12 +245,17 @@ suite('explain: changes', () => {
 
   test('each change, applied, gives what it says', () => {
     const numbers = fc.integer({ min: 1, max: 3 });
-    const vms = fc.tuple(...[1, 2, 3].map((n) => fc.constantFrom(runningVm(n), runningVm(n), haltedVm(n))));
+    const vms = fc.tuple(
+      ...[1, 2, 3].map((n) =>
+        fc.constantFrom(runningVm(n), runningVm(n, [], { controllers: [controller(0, 1)] }), haltedVm(n)),
+      ),
+    );
     const patterns = fc.constantFrom('dom0:1-1', 'dom0:*', '0951:1666:S1:*', '0951:*', 'dom0:1-1:0951:*');
     const modes = fc.constantFrom('auto' as const, 'manual' as const);
     const wishes = fc.array(fc.tuple(numbers, patterns, modes), { maxLength: 4 });
     const hands = fc.constantFrom([], [holdOut(device)], [holdIn(device, 1)], [holdIn(device, 2)]);
-    const twins = fc.constantFrom([device], [device, stick('dom0:1-2')]);
+    const rival = stick('dom0:1-0', { serial: 'S0' });
+    const twins = fc.constantFrom([device], [device, stick('dom0:1-2')], [rival, device]);
     const inputs = fc.record({ vms, wishes, holds: hands, devices: twins }).map((parts) =>
       world({
         ...parts,
@@ -187,8 +265,10 @@ suite('explain: changes', () => {
     fc.assert(
       fc.property(inputs, (input) => {
         const before = foresee(input).verdicts.find((verdict) => verdict.device === KEY)?.outcome;
-        for (const { apply, gives } of explain(input, KEY)?.changes ?? []) {
-          const after = foresee(applyChange(input, device, apply)).verdicts.find((verdict) => verdict.device === KEY);
+        for (const { apply, gives } of explain(input, KEY, controllersOf)?.changes ?? []) {
+          const after = foresee(applyChange(input, device, apply, controllersOf)).verdicts.find(
+            (verdict) => verdict.device === KEY,
+          );
           assert.ok(after);
           const end = { is: after.outcome.is, ...('vm' in after.outcome ? { vm: after.outcome.vm } : {}) };
           assert.deepEqual(end, gives);

@@ -1,9 +1,9 @@
 /** Says in sentences why a device is (not) where it is. Pure; what is said comes from the planner's verdict. */
-import { printable } from '../lib/text.ts';
+import { listWords, printable } from '../lib/text.ts';
 import { formatDevicePattern } from '../model/assignment.ts';
 import type { VmUuid } from '../model/ids.ts';
 import { deviceKey, formatSlot, type UsbDevice } from '../model/usb.ts';
-import { listChanges } from './changes.ts';
+import { listChanges, type PlannedControllers } from './changes.ts';
 import { plan } from './plan.ts';
 import type { Change, Loser, Outcome, PlanInput, Verdict } from './plan-types.ts';
 import { whyLeft } from './reasons.ts';
@@ -17,8 +17,15 @@ export interface Explanation {
   readonly changes: readonly Change[];
 }
 
-/** Explains a device, by `backend:busid`; `undefined` when it is neither plugged nor attached. */
-export function explain(input: PlanInput, key: string): Explanation | undefined {
+/**
+ * Explains a device, by `backend:busid`; `undefined` when it is neither plugged nor attached. `controllersOf`: what VMs
+ * that do not run would have; without it no start is proposed.
+ */
+export function explain(
+  input: PlanInput,
+  key: string,
+  controllersOf: PlannedControllers = () => [],
+): Explanation | undefined {
   const verdict = plan(input).verdicts.find((other) => other.device === key);
   if (verdict === undefined) return undefined;
   const device = input.observed.devices.find((other) => deviceKey(other) === key);
@@ -29,7 +36,8 @@ export function explain(input: PlanInput, key: string): Explanation | undefined 
     ...sayTwins(verdict),
     ...sayFailures(input, key),
   ];
-  const changes = device === undefined || device.guard !== undefined ? [] : listChanges(input, device, verdict);
+  const isFree = device !== undefined && device.guard === undefined;
+  const changes = isFree ? listChanges(input, device, verdict, controllersOf) : [];
   return { verdict, because, losers: verdict.losers, twins: verdict.twins, changes };
 }
 
@@ -37,6 +45,7 @@ export function explain(input: PlanInput, key: string): Explanation | undefined 
 export function summarize(verdict: Verdict, nameOf: (vm: VmUuid) => string): string {
   const { decider, outcome } = verdict;
   if (outcome.is === 'waiting') return printable(outcome.detail, 300);
+  if ('stuck' in outcome && outcome.stuck !== undefined) return `it is stuck: ${printable(outcome.stuck, 300)}`;
   if (verdict.isGone) return 'it was unplugged';
   switch (decider.by) {
     case 'assignment':
@@ -70,6 +79,13 @@ export function sayOutcome(
   }
 }
 
+/** Says what is under way, and why it does not end if that is known; `undefined` of a device that rests. */
+export function sayUnderWay({ device, outcome }: Verdict, nameOf: (vm: VmUuid) => string): string | undefined {
+  if (outcome.is !== 'attaching' && outcome.is !== 'detaching') return undefined;
+  const { stuck } = outcome;
+  return `${device} is ${sayOutcome(outcome, nameOf)}${stuck === undefined ? '' : `: ${printable(stuck, 300)}`}`;
+}
+
 /** Makes the function that gives a VM's name, or its uuid when there is no such VM. */
 export function namesIn({ observed }: PlanInput): (vm: VmUuid) => string {
   const names = new Map(observed.vms.map(({ uuid, name }) => [uuid, name]));
@@ -79,11 +95,17 @@ export function namesIn({ observed }: PlanInput): (vm: VmUuid) => string {
 function sayWhere(verdict: Verdict, device: UsbDevice | undefined, nameOf: (vm: VmUuid) => string): string {
   const { outcome, isGone } = verdict;
   const where = sayOutcome(outcome, nameOf);
-  if (isGone) return `It was unplugged, and is still ${where}.`;
+  const stuck = 'stuck' in outcome && outcome.stuck !== undefined ? `, and stuck: ${sentenceEnd(outcome.stuck)}` : '.';
+  if (isGone) return `It was unplugged, and is still ${where}${stuck}`;
   if (device === undefined) return `It is ${where}; its backend cannot be read, so it is left alone.`;
-  if (outcome.is === 'attached') return `It is ${where} at port ${formatSlot(outcome.slot)}.`;
-  if (outcome.is === 'waiting') return `It is ${where}: ${printable(outcome.detail, 300)}.`;
-  return `It is ${where}.`;
+  if (outcome.is === 'attached') return `It is ${where} at port ${formatSlot(outcome.slot)}${stuck}`;
+  if (outcome.is === 'waiting') return `It is ${where}: ${sentenceEnd(outcome.detail)}`;
+  return `It is ${where}${stuck}`;
+}
+
+/** Ends a sentence with what may be half a sentence or, as an error's message, a whole one. */
+function sentenceEnd(what: string): string {
+  return `${printable(what, 300).replace(/\.$/, '')}.`;
 }
 
 function sayDecider({ decider, isGone }: Verdict, nameOf: (vm: VmUuid) => string): string[] {
@@ -116,7 +138,8 @@ const TRUST = {
 
 function sayTwins({ twins }: Verdict): string[] {
   if (twins.length === 0) return [];
-  return [`${twins.join(', ')} has the same device id: only ports tell them apart.`];
+  const have = twins.length === 1 ? 'has' : 'have';
+  return [`${listWords(twins, 'and')} ${have} the same device id: only ports tell them apart.`];
 }
 
 function sayFailures({ memory, now }: PlanInput, key: string): string[] {
@@ -124,7 +147,7 @@ function sayFailures({ memory, now }: PlanInput, key: string): string[] {
   if (failures === 0 || lastError === undefined) return [];
   const next =
     retryAt === undefined || retryAt <= now ? '' : ` The next try comes in ${Math.ceil((retryAt - now) / 1000)} s.`;
-  return [`It failed ${failures === 1 ? 'once' : `${failures} times in a row`}: ${printable(lastError, 300)}${next}`];
+  return [`It failed ${failures === 1 ? 'once' : `${failures} times in a row`}: ${sentenceEnd(lastError)}${next}`];
 }
 
 function sayTime(at: number): string {

@@ -81,12 +81,19 @@ export class Observer {
     return {
       backends: new Set(this.#devices.keys()),
       devices: [...this.#devices.values()].flat(),
-      vms: [...this.#vms.values()].map((vm) => (this.#failing.has(vm.uuid) ? { ...vm, isOpen: false } : vm)),
+      vms: [...this.#vms.values()].map((vm) =>
+        this.isOutOfSight(vm.uuid) ? { ...vm, isOpen: false, isOutOfSight: true } : vm,
+      ),
     };
   }
 
   vm(uuid: VmUuid): ObservedVm | undefined {
     return this.#vms.get(uuid);
+  }
+
+  /** Tells whether the last look at the VM failed. */
+  isOutOfSight(uuid: VmUuid): boolean {
+    return this.#failing.has(uuid);
   }
 
   /** Gives the VM's name as far as it is known, for people. */

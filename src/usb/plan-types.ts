@@ -18,6 +18,8 @@ export interface ObservedVm {
   readonly isReleasing?: boolean;
   /** It could not be observed yet: a device that belongs there may be there, and so is attached nowhere else. */
   readonly isUnknown?: boolean;
+  /** It cannot be observed now; this is its last sight. Whoever sets it closes the VM, too. */
+  readonly isOutOfSight?: boolean;
 }
 
 /** What is the case. Backends whose source cannot be read are missing from `backends`: their devices are left alone. */
@@ -49,6 +51,12 @@ export interface DeviceMemory {
 export const ATTACHER_STATES = ['queued', 'settling', 'attaching', 'attached', 'detaching', 'failed'] as const;
 export type AttacherState = (typeof ATTACHER_STATES)[number];
 
+/** Where a plug of a device was last seen in a VM: it gets that port back when it returns to it. */
+export interface LastPlace extends UsbSlot {
+  readonly vm: VmUuid;
+  readonly generation: string;
+}
+
 /** By step key, see plan.ts: the device's for what moves it. */
 export type Memory = ReadonlyMap<string, DeviceMemory>;
 
@@ -56,6 +64,8 @@ export interface PlanInput {
   readonly observed: Observed;
   readonly desired: Desired;
   readonly memory: Memory;
+  /** By device. */
+  readonly lastPlaces?: ReadonlyMap<string, LastPlace>;
   /** Monotonic milliseconds, the clock of `retryAt`. */
   readonly now: number;
 }
@@ -81,14 +91,14 @@ export type Decider =
 
 /** What becomes of the device. */
 export type Outcome =
-  /** It is where it belongs. */
-  | { readonly is: 'attached'; readonly vm: VmUuid; readonly slot: UsbSlot }
-  /** A step to bring it there is planned or under way. */
-  | { readonly is: 'attaching'; readonly vm: VmUuid }
+  /** It is where it belongs; with `stuck`, it ought to leave and cannot. */
+  | { readonly is: 'attached'; readonly vm: VmUuid; readonly slot: UsbSlot; readonly stuck?: string }
+  /** A step to bring it there is planned or under way; `stuck`: why it does not end. */
+  | { readonly is: 'attaching'; readonly vm: VmUuid; readonly stuck?: string }
   /** It belongs to a VM that cannot have it now. */
   | { readonly is: 'waiting'; readonly vm: VmUuid; readonly for: WaitReason; readonly detail: string }
   /** A step to take it out of this VM is planned, under way or to be tried again; it may go on to another afterwards. */
-  | { readonly is: 'detaching'; readonly vm: VmUuid }
+  | { readonly is: 'detaching'; readonly vm: VmUuid; readonly stuck?: string }
   /** It stays with its backend. */
   | { readonly is: 'left' };
 /** For the VM to run and be open, a free port, a controller that fits, the next try, or another VM to give it back. */

@@ -339,6 +339,21 @@ suite('plan: ports', () => {
     assert.deepEqual(planned(parts).steps, ['attach dom0:1-1 vm1 0-2', 'attach dom0:1-2 vm1 0-1']);
   });
 
+  test('the last port is taken again if it is free and fits, by the same plug in the same VM', () => {
+    const place = { vm: vmId(1), generation: device.generation, controller: 0, port: 3 };
+    const stepsWith = (last: typeof place, vm = runningVm(1)) =>
+      plan({
+        ...world({ devices: [device], vms: [vm], assignments: [assignment(1, 1, 'dom0:1-1')] }),
+        lastPlaces: new Map([['dom0:1-1', last]]),
+      }).steps.map(wordOf);
+    const other = stick('dom0:1-2');
+    assert.deepEqual(stepsWith(place), ['attach dom0:1-1 vm1 0-3']);
+    assert.ok(!stepsWith(place, runningVm(1, [attached(other, 1, 3)])).includes('attach dom0:1-1 vm1 0-3'), 'taken');
+    assert.deepEqual(stepsWith({ ...place, port: 9 }), ['attach dom0:1-1 vm1 0-1'], 'no such port');
+    assert.deepEqual(stepsWith({ ...place, vm: vmId(2) }), ['attach dom0:1-1 vm1 0-1']);
+    assert.deepEqual(stepsWith({ ...place, generation: 'older' }), ['attach dom0:1-1 vm1 0-1']);
+  });
+
   test('a port that was asked for is taken, or is none', () => {
     const taken: Attachment = attached(stick('dom0:1-9'), 1);
     const vms = [runningVm(1, [taken])];

@@ -34,10 +34,11 @@ export function plan(input: PlanInput, only?: string): Plan {
   const world = survey(input);
   const keys = only === undefined ? [...world.keys].sort() : [only].filter((key) => world.keys.has(key));
   const drafts = keys.map((key) => draft(key, world));
-  // Who asked for a certain port goes before who takes any.
+  // Who asked for a certain port goes before who had one, and that one before who takes any.
   const wants = drafts.filter((one) => one.want !== undefined);
   const ports = new Ports(input.memory);
-  for (const one of wants.sort((a, b) => Number(isPicky(b)) - Number(isPicky(a)))) place(one, ports);
+  const ranks = new Map(wants.map((one) => [one, rankOf(one, input)]));
+  for (const one of wants.sort((a, b) => (ranks.get(b) ?? 0) - (ranks.get(a) ?? 0))) place(one, ports, input);
   const ended = only === undefined ? endHolds(input, world) : { steps: [], retryAt: [] };
   const steps = [...ended.steps, ...drafts.flatMap(({ step }) => step ?? [])];
   const wakeAt = Math.min(...ended.retryAt, ...drafts.flatMap(({ retryAt }) => retryAt ?? []));
@@ -138,12 +139,19 @@ function draft(key: string, world: World): Draft {
           canHave: (vm) => isReady(world.vms.get(vm)),
         });
   const one: Draft = { key, device, attachments, decision, outcome: { is: 'left' } };
-  if (inFlight?.kind === 'attach') one.outcome = { is: 'attaching', vm: inFlight.vm };
-  else if (inFlight?.kind === 'detach') one.outcome = { is: 'detaching', vm: inFlight.vm };
+  if (inFlight?.kind === 'attach') one.outcome = { is: 'attaching', ...underWay(inFlight, key, world) };
+  else if (inFlight?.kind === 'detach') one.outcome = { is: 'detaching', ...underWay(inFlight, key, world) };
   else if (attachments.length < attached.length) leaveAlone(one, attached);
   else if (attachments.length > 0) draftAttached(one, world);
   else if (device !== undefined && decision?.target !== undefined) draftDetached(one, device, decision.target, world);
   return one;
+}
+
+/** What is said of a step under way: its VM, and why its end is not seen, if so. */
+function underWay({ vm }: { readonly vm: VmUuid }, key: string, { vms, memory }: World) {
+  const there = vms.get(vm);
+  const stuck = there?.isOutOfSight === true ? whyClosed(there) : memory.get(key)?.lastError;
+  return stuck === undefined ? { vm } : { vm, stuck };
 }
 
 /** Whether anything may be said, or done, about it: its backend can be read, or it has to leave its VM in any case. */
@@ -173,17 +181,20 @@ function draftAttached(one: Draft, world: World): void {
   }
   one.outcome = { is: 'detaching', vm: attachment.vm };
   const retryAt = retryOf(one.key, attachment.generation, attachment.vm, world);
-  if (retryAt !== undefined) one.retryAt = retryAt;
-  else one.step = { kind: 'detach', vm: attachment.vm, attachment, why: whyDetach(one, attachment, world) };
+  if (retryAt !== undefined) {
+    one.retryAt = retryAt;
+    one.outcome = { ...one.outcome, stuck: world.memory.get(one.key)?.lastError ?? 'the last try failed' };
+  } else one.step = { kind: 'detach', vm: attachment.vm, attachment, why: whyDetach(one, attachment, world) };
 }
 
 /** What is to leave is in a VM that is closed now. */
 function draftStuck(one: Draft, [attachment]: readonly Attachment[], world: World): void {
   if (attachment === undefined || one.outcome.is === 'attached') return;
   const target = one.decision?.target;
-  if (target === undefined) one.outcome = { is: 'attached', vm: attachment.vm, slot: slotOf(attachment) };
-  else {
-    const closed = whyClosed(world.vms.get(attachment.vm));
+  const closed = whyClosed(world.vms.get(attachment.vm));
+  if (target === undefined) {
+    one.outcome = { is: 'attached', vm: attachment.vm, slot: slotOf(attachment), stuck: closed };
+  } else {
     const detail = `VM ${nameOf(attachment.vm, world)} has it, and gives nothing back now: ${closed}`;
     one.outcome = { is: 'waiting', vm: target, for: 'release', detail };
   }
@@ -209,15 +220,21 @@ function draftDetached(one: Draft, device: UsbDevice, target: VmUuid, world: Wor
   }
 }
 
-function isPicky(one: Draft): boolean {
-  return one.decision?.slot !== undefined;
+function rankOf(one: Draft, input: PlanInput): number {
+  return one.decision?.slot !== undefined ? 2 : lastSlot(one, input) !== undefined ? 1 : 0;
+}
+
+/** Gives the port that this plug of the device had in the VM that it wants to. */
+function lastSlot({ key, want }: Draft, { lastPlaces }: PlanInput): UsbSlot | undefined {
+  const last = lastPlaces?.get(key);
+  return last?.vm === want?.vm.uuid && last?.generation === want?.device.generation ? last : undefined;
 }
 
 /** Gives the device a port and so completes its attach step, or says what the VM lacks. */
-function place(one: Draft, ports: Ports): void {
+function place(one: Draft, ports: Ports, input: PlanInput): void {
   if (one.want === undefined) return;
   const { vm, device } = one.want;
-  const choice = ports.take(vm, device, one.decision?.slot);
+  const choice = ports.take(vm, device, { asked: one.decision?.slot, last: lastSlot(one, input) });
   if ('slot' in choice) {
     one.outcome = { is: 'attaching', vm: vm.uuid };
     one.step = {

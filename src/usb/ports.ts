@@ -20,10 +20,14 @@ export class Ports {
   }
 
   /**
-   * Takes a port for the device: the one asked for, else the first free one of the first controller that runs it at its
+   * Takes a port for the device: the one asked for, else the one that it had last if that is free, else the first free one of the first controller that runs it at its
    * own speed, else of one that runs it more slowly.
    */
-  take(vm: ObservedVm, device: UsbDevice, asked?: UsbSlot): PortChoice {
+  take(
+    vm: ObservedVm,
+    device: UsbDevice,
+    { asked, last }: { readonly asked?: UsbSlot | undefined; readonly last?: UsbSlot | undefined } = {},
+  ): PortChoice {
     const controllers = [...(vm.domain?.controllers ?? [])].sort((a, b) => a.index - b.index);
     const taken = this.#of(vm.uuid);
     for (const attachment of vm.domain?.attachments ?? []) taken.add(formatSlot(attachment));
@@ -37,6 +41,11 @@ export class Ports {
     }
     const speeds = speedsOf(device);
     const fitting = speeds.flatMap((speed) => controllers.filter((controller) => controller.speeds.includes(speed)));
+    const isLastThere = fitting.some(({ index, ports }) => index === last?.controller && last.port <= ports);
+    if (last !== undefined && isLastThere && !taken.has(formatSlot(last))) {
+      taken.add(formatSlot(last));
+      return { slot: { controller: last.controller, port: last.port } };
+    }
     for (const { index, ports } of fitting) {
       for (let port = 1; port <= ports; port++) {
         const slot = { controller: index, port };

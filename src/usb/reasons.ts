@@ -5,7 +5,7 @@ import type { Decider, ObservedVm } from './plan-types.ts';
 /** Says why a VM takes no devices now. */
 export function whyClosed(vm: ObservedVm | undefined): string {
   if (vm === undefined) return 'its VM is no longer there';
-  if (vm.isUnknown === true) return `VM ${vm.name} cannot be observed`;
+  if (vm.isUnknown === true || vm.isOutOfSight === true) return `VM ${vm.name} cannot be observed`;
   if (vm.isReleasing === true) return `VM ${vm.name} gives its devices back`;
   return `VM ${vm.name} is ${vm.power}${vm.power === 'running' || vm.power === 'paused' ? ', but closed' : ''}`;
 }

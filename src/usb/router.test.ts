@@ -336,6 +336,74 @@ suite('Router: for others', () => {
     await world.router.close();
   });
 
+  test('a step whose VM can no longer be observed is not waited for, and says why', async () => {
+    const world = new RouterWorld(2);
+    world.devices.set(KEY, device);
+    world.assignments = [assignment(1, 1, KEY)];
+    await world.start();
+    assert.equal(world.whereIs(KEY), 'vm1 0-1');
+    world.hanging.add(vmId(1));
+    world.holds = [holdIn(device, 2)];
+    const moved = world.router.settleDevice(KEY);
+    await world.settle();
+    await world.clock.advance(5_000); // The detach is done, but the look behind it hangs.
+    await world.settle();
+    const outcome = (await moved)?.outcome;
+    assert.equal(outcomeWord(outcome), 'detaching vm1');
+    assert.ok(outcome?.is === 'detaching' && outcome.stuck === 'VM vm1 cannot be observed');
+    const reconciled = world.router.reconcile();
+    await world.clock.advance(5_000);
+    await world.settle();
+    await reconciled;
+    const released = assert.rejects(world.router.release(vmId(1)), (error) => isFault(error, 'hypervisor.lost'));
+    await world.clock.advance(5_000);
+    await world.settle();
+    await released;
+    await world.router.close();
+  });
+
+  test('what takes too long is named', async () => {
+    const world = new RouterWorld(1);
+    world.devices.set(KEY, device);
+    await world.start();
+    world.attachMs = 20_000;
+    world.assignments = [assignment(1, 1, KEY)];
+    const names = (error: unknown) =>
+      isFault(error, 'timeout') && /\(dom0:1-1 is being attached to VM vm1\) took longer than 1 s/.test(error.message);
+    const late = [
+      assert.rejects(world.router.reconcile(undefined, 1_000), names),
+      assert.rejects(world.router.settle(vmId(1), undefined, 1_000), names),
+      assert.rejects(world.router.settleDevice(KEY, undefined, 1_000), names),
+    ];
+    await world.settle();
+    await world.clock.advance(1_000);
+    await Promise.all([...late, world.settle()]);
+    await Promise.all([world.router.close(), world.clock.advance(20_000)]);
+  });
+
+  test('a VM that comes back has its devices at the ports where they were', async () => {
+    const world = new RouterWorld(1);
+    const other = stick('dom0:1-2', { serial: 'S2' });
+    world.assignments = [assignment(1, 1, 'dom0:*')];
+    await world.start();
+    await world.plug(other);
+    await world.plug(device);
+    assert.deepEqual(
+      [KEY, 'dom0:1-2'].map((key) => world.whereIs(key)),
+      ['vm1 0-2', 'vm1 0-1'],
+    );
+    for (const isRunning of [false, true]) {
+      world.power(1, isRunning);
+      world.router.hint({ vm: vmId(1) });
+      await world.settle();
+    }
+    assert.deepEqual(
+      [KEY, 'dom0:1-2'].map((key) => world.whereIs(key)),
+      ['vm1 0-2', 'vm1 0-1'],
+    );
+    await world.router.close();
+  });
+
   test('reconcile waits for moves; closing ends all waits', async () => {
     const world = new RouterWorld(2);
     world.devices.set(KEY, device);

@@ -10,9 +10,10 @@ import { type Log, silentLog } from '../lib/log.ts';
 import type { VmUuid } from '../model/ids.ts';
 import { deviceKey, type UsbDevice } from '../model/usb.ts';
 import { Attacher, type AttacherOptions, type StepResult } from './attacher.ts';
+import { sayUnderWay } from './explain.ts';
 import { Observer } from './observer.ts';
 import { holdKey, plan, stepKey } from './plan.ts';
-import type { Desired, ObservedVm, Plan, PlanInput, Step, StepExecutors, Verdict } from './plan-types.ts';
+import type { Desired, LastPlace, ObservedVm, Plan, PlanInput, Step, StepExecutors, Verdict } from './plan-types.ts';
 
 /** Where something may have changed. `wishes`: assignments or holds. */
 export type RouterHint = { readonly vm: VmUuid } | { readonly backend: string } | 'wishes' | 'everything';
@@ -41,6 +42,8 @@ export interface RouterOptions {
   readonly onPlan?: ((plan: Plan) => void) | undefined;
 }
 
+/** A timeout names as many devices. */
+const MAX_NAMED = 3;
 const NO_PLAN: Plan = { steps: [], verdicts: [] };
 
 /**
@@ -56,6 +59,7 @@ export class Router {
   readonly #observer: Observer;
   readonly #releasing = new Set<VmUuid>();
   readonly #waiters = new Set<() => void>();
+  readonly #lastPlaces = new Map<string, LastPlace>();
   #plan = NO_PLAN;
   #verdicts: ReadonlyMap<string, Verdict> = new Map();
   #state: 'new' | 'priming' | 'running' | 'closed' = 'new';
@@ -138,21 +142,23 @@ export class Router {
       observed: { ...observed, vms },
       desired: this.#options.wishes(),
       memory: this.#attacher.memory,
+      lastPlaces: this.#lastPlaces,
       now: this.#clock.monotonic(),
     };
   }
 
   /**
    * Observes everything again, tries at once what failed before, and resolves when no step is planned or under way. What
-   * waits (for a VM, a port, the next try) is not waited for. @throws `timeout`, `aborted`
+   * waits (for a VM, a port, the next try, a VM that cannot be observed) is not waited for. @throws `timeout`, `aborted`
    */
   async reconcile(signal?: AbortSignal, timeoutMs = 120_000): Promise<readonly Verdict[]> {
     this.#attacher.forgive();
     const limits = { what: 'Bringing devices where they belong', timeoutMs, signal, clock: this.#clock };
-    await withDeadline(limits, async (inner) => {
+    const bring = withDeadline(limits, async (inner) => {
       await this.#observer.lookAtEverything();
-      await this.#until(() => this.#plan.steps.length === 0 && !this.#attacher.isBusy(), inner);
+      await this.#until(() => this.#plan.steps.length === 0 && !this.#isBusy(), inner);
     });
+    await bring.catch((error: unknown) => this.#rethrow(error, this.#plan.verdicts));
     return this.#plan.verdicts;
   }
 
@@ -162,28 +168,32 @@ export class Router {
    */
   async settle(vm: VmUuid, signal?: AbortSignal, timeoutMs = 30_000): Promise<void> {
     const what = `Attaching the devices of VM ${this.#observer.nameOf(vm)}`;
-    await withDeadline({ what, timeoutMs, signal, clock: this.#clock }, async (inner) => {
+    const bring = withDeadline({ what, timeoutMs, signal, clock: this.#clock }, async (inner) => {
       await this.#observer.lookAtVm(vm);
       await this.#until(() => !this.#isConcerned(vm), inner);
     });
+    await bring.catch((error: unknown) => this.#rethrow(error, this.#verdictsIn(vm)));
   }
 
   /**
    * Looks at a device's backend again, tries at once what failed before, and resolves when no step is planned or under
-   * way for the device; gives its verdict, if it is plugged or attached. @throws `timeout`, `aborted`
+   * way for the device, or its end cannot be observed; gives its verdict, if it is plugged or attached.
+   * @throws `timeout`, `aborted`
    */
   async settleDevice(device: string, signal?: AbortSignal, timeoutMs = 30_000): Promise<Verdict | undefined> {
     this.#attacher.forgiveDevice(device);
-    await withDeadline({ what: `Moving ${device}`, timeoutMs, signal, clock: this.#clock }, async (inner) => {
+    const move = withDeadline({ what: `Moving ${device}`, timeoutMs, signal, clock: this.#clock }, async (inner) => {
       await this.#observer.lookAtBackend(device.slice(0, device.indexOf(':')));
       await this.#until(() => !this.#isMoving(device), inner);
     });
+    await move.catch((error: unknown) => this.#rethrow(error, [this.#verdicts.get(device)]));
     return this.#verdicts.get(device);
   }
 
   /**
    * Takes every device out of a VM and keeps it closed until {@link reopen}: before it is suspended or shut down. When it
-   * fails, the VM is open again. @throws `usb.detach_failed`, `timeout`, `aborted`
+   * fails, the VM is open again. @throws `usb.detach_failed`, `hypervisor.lost` when the VM cannot be observed, `timeout`,
+   * `aborted`
    */
   async release(vm: VmUuid, signal?: AbortSignal, timeoutMs = 30_000): Promise<void> {
     this.#releasing.add(vm);
@@ -191,12 +201,18 @@ export class Router {
     try {
       await withDeadline({ what, timeoutMs, signal, clock: this.#clock }, async (inner) => {
         await this.#observer.lookAtVm(vm);
-        await this.#until(() => !this.#isConcerned(vm) && this.#isEmpty(vm), inner);
+        const isReleased = () => !this.#isConcerned(vm) && this.#isEmpty(vm);
+        await this.#until(() => this.#observer.isOutOfSight(vm) || isReleased(), inner);
       });
+      if (this.#observer.isOutOfSight(vm)) {
+        throw new Fault('hypervisor.lost', { vm: this.#observer.nameOf(vm), what: 'it cannot be observed' });
+      }
     } catch (error) {
       const stuck = isFault(error, 'timeout') ? this.#whyStuck(vm) : undefined;
+      const verdicts = this.#verdictsIn(vm);
       this.reopen(vm);
-      throw stuck ?? error;
+      if (stuck !== undefined) throw stuck;
+      this.#rethrow(error, verdicts);
     }
   }
 
@@ -234,6 +250,7 @@ export class Router {
       this.#plan = plan(input);
       this.#verdicts = new Map(this.#plan.verdicts.map((verdict) => [verdict.device, verdict]));
       this.#attacher.keepOnly(new Set([...this.#verdicts.keys(), ...input.desired.holds.map(holdKey)]));
+      this.#rememberPlaces(input);
       this.#attacher.submit(this.#plan.steps);
       this.#wakeLater(this.#plan.wakeAt);
       this.#tell(() => this.#options.onPlan?.(this.#plan));
@@ -282,14 +299,46 @@ export class Router {
     });
   }
 
+  /** Where each device was is remembered for as long as it is about: at the next start of its VM it is there again. */
+  #rememberPlaces({ observed }: PlanInput): void {
+    for (const { uuid: vm, domain } of observed.vms) {
+      for (const attachment of domain?.attachments ?? []) {
+        const { generation, controller, port } = attachment;
+        this.#lastPlaces.set(deviceKey(attachment), { vm, generation, controller, port });
+      }
+    }
+    for (const key of this.#lastPlaces.keys()) if (!this.#verdicts.has(key)) this.#lastPlaces.delete(key);
+  }
+
+  /** Steps whose VM cannot be observed count as waiting: their end is not seen before the VM is. */
+  #isBusy(vm?: VmUuid): boolean {
+    return this.#attacher.isBusy(vm, (other) => this.#observer.isOutOfSight(other));
+  }
+
   #isConcerned(vm: VmUuid): boolean {
     const isPlanned = this.#plan.steps.some((step) => step.kind !== 'dropHold' && step.vm === vm);
-    return isPlanned || this.#attacher.isBusy(vm);
+    return isPlanned || this.#isBusy(vm);
   }
 
   #isMoving(device: string): boolean {
-    const isPlanned = this.#plan.steps.some((step) => stepKey(step) === device);
-    return isPlanned || this.#attacher.memory.get(device)?.inFlight !== undefined;
+    const { inFlight } = this.#attacher.memory.get(device) ?? {};
+    if (inFlight === undefined) return this.#plan.steps.some((step) => stepKey(step) === device);
+    return inFlight.kind === 'dropHold' || !this.#observer.isOutOfSight(inFlight.vm);
+  }
+
+  #verdictsIn(vm: VmUuid): Verdict[] {
+    return this.#plan.verdicts.filter(({ outcome }) => 'vm' in outcome && outcome.vm === vm);
+  }
+
+  /** Throws the error; a timeout says what was still under way, and why. */
+  #rethrow(error: unknown, verdicts: readonly (Verdict | undefined)[]): never {
+    if (!isFault(error, 'timeout')) throw error;
+    const nameOf = (vm: VmUuid) => this.#observer.nameOf(vm);
+    const says = verdicts.flatMap((verdict) => (verdict && sayUnderWay(verdict, nameOf)) ?? []);
+    if (says.length === 0) throw error;
+    const more = says.length > MAX_NAMED ? [`${says.length - MAX_NAMED} more`] : [];
+    const what = `${error.details['what']} (${[...says.slice(0, MAX_NAMED), ...more].join('; ')})`;
+    throw new Fault('timeout', { ...error.details, what }, { cause: error });
   }
 
   #isEmpty(vm: VmUuid): boolean {

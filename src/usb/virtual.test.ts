@@ -60,6 +60,17 @@ suite('VirtualPorts', () => {
     assert.equal((await ports.list()).length, 5);
   });
 
+  test('who comes right behind a plug can wait for it', async () => {
+    const ports = new VirtualPorts(new MemoryStore());
+    void ports.plug({ busid: '1-1', software: { kind: 'mouse' } });
+    await ports.settled('1-1');
+    assert.equal(ports.unplug('1-1').busid, '1-1');
+    const wrong = refused('usb.device_invalid', ports.plug({ busid: 'x', software: { kind: 'mouse' } }));
+    await ports.settled('x');
+    await ports.settled('1-9');
+    await wrong;
+  });
+
   test('they outlive the daemon with their generation; each plug has a new one', async () => {
     const store = new MemoryStore();
     const before = new VirtualPorts(store);

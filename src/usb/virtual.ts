@@ -48,6 +48,8 @@ export class VirtualPorts implements DeviceSource {
   readonly #listeners = new Set<() => void>();
   /** One plug after the other, for each looks at the files of those before it. */
   readonly #turns = new KeyedQueue();
+  /** By place, the last plug that is under way there. */
+  readonly #plugging = new Map<string, Promise<UsbDevice>>();
   #plugged: readonly StoredSoftwareDevice[];
 
   constructor(store: SoftwareDeviceStore) {
@@ -69,14 +71,29 @@ export class VirtualPorts implements DeviceSource {
    * @throws Fault `usb.device_invalid`, `usb.device_exists`, `usb.file_needed`, `usb.file_busy`, `file.unreadable`, `file.unwritable`
    */
   plug(place: { readonly busid: string; readonly software: SoftwareDevice }): Promise<UsbDevice> {
-    return this.#turns.run('plug', () => this.#plug(place));
+    const plugging = this.#turns.run('plug', () => this.#plug(place));
+    this.#plugging.set(place.busid, plugging);
+    const forget = () => {
+      if (this.#plugging.get(place.busid) === plugging) this.#plugging.delete(place.busid);
+    };
+    plugging.then(forget, forget);
+    return plugging;
+  }
+
+  /** Resolves when no plug at that place is under way any more. */
+  async settled(busid: string): Promise<void> {
+    await this.#plugging.get(busid)?.catch(() => undefined);
   }
 
   /** Pulls a device out and gives it. @throws Fault `usb.device_not_found` */
   unplug(busid: string): UsbDevice {
     const plugged = this.#plugged.find((other) => other.busid === busid);
     if (plugged === undefined) {
-      throw new Fault('usb.device_not_found', { device: printable(deviceKey({ backend: this.backend, busid }), 80) });
+      throw new Fault(
+        'usb.device_not_found',
+        { device: printable(deviceKey({ backend: this.backend, busid }), 80) },
+        { hint: 'See: usher usb list' },
+      );
     }
     this.#replace(this.#plugged.filter((other) => other !== plugged));
     return asDevice(plugged);

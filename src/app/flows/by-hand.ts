@@ -1,6 +1,6 @@
 /**
  * Attaching and detaching by hand: a hold is put, the router does the rest, and the answer waits for it. When it cannot
- * be done, the hold is as it was before.
+ * be done, the hold is as it was before, unless somebody else has put another meanwhile.
  */
 import { Fault } from '../../lib/fault.ts';
 import type { Hold } from '../../model/assignment.ts';
@@ -16,7 +16,7 @@ const TIMEOUT_MS = 40_000;
 
 /**
  * Attaches a device to a VM and holds it there; a device that is in another VM is moved.
- * @throws Fault `usb.guarded`, `vm.state`, `usb.no_port`, `usb.no_controller`, `usb.attach_failed`, `timeout`
+ * @throws Fault `usb.guarded`, `vm.state`, `usb.no_port`, `usb.no_controller`, `usb.attach_failed`, `usb.device_gone`, `timeout`
  */
 export async function attachByHand(
   engine: Parts,
@@ -44,22 +44,38 @@ export async function attachByHand(
     vm: record.uuid,
     ...(slot === undefined ? {} : { slot }),
   };
-  await holding(engine, hold, call.signal, (verdict) => {
-    if (verdict?.outcome.is !== 'waiting') return undefined;
-    const { for: reason, detail } = verdict.outcome;
-    const subject = { device: key, vm: record.name };
-    if (reason === 'port') return new Fault('usb.no_port', subject);
-    if (reason === 'controller') return new Fault('usb.no_controller', { ...subject, what: detail });
-    return reason === 'release' ? undefined : new Fault('usb.attach_failed', { ...subject, what: detail });
+  await holding(engine, hold, call.signal, (verdict) => whyNotAttached(verdict, key, record));
+}
+
+/** Detaches a device and keeps it out of every VM. @throws Fault `usb.detach_failed`, `timeout` */
+export async function detachByHand(engine: Parts, device: UsbDevice, call: Pick<Call, 'signal'>): Promise<void> {
+  await holding(engine, { ...holdOf(engine, device), kind: 'out' }, call.signal, (verdict) => {
+    if (verdict === undefined || !('vm' in verdict.outcome)) return undefined;
+    const { outcome } = verdict;
+    const what = outcome.is === 'waiting' ? outcome.detail : (outcome.stuck ?? 'it is wanted there again');
+    return new Fault('usb.detach_failed', { device: deviceKey(device), vm: engine.fleet.nameOf(outcome.vm), what });
   });
 }
 
-/** Detaches a device and keeps it out of every VM. @throws Fault `usb.not_attached`, `usb.detach_failed`, `timeout` */
-export async function detachByHand(engine: Parts, device: UsbDevice, call: Pick<Call, 'signal'>): Promise<void> {
-  await holding(engine, { ...holdOf(engine, device), kind: 'out' }, call.signal, (verdict) => {
-    if (verdict?.outcome.is !== 'waiting') return undefined;
-    return new Fault('usb.detach_failed', { device: deviceKey(device), vm: '', what: verdict.outcome.detail });
-  });
+/** Gives the fault of a device that rests, and is not in the VM. */
+function whyNotAttached(verdict: Verdict | undefined, device: string, { uuid, name }: VmRecord): Fault | undefined {
+  if (verdict === undefined || verdict.isGone) return new Fault('usb.device_gone', { device });
+  const { outcome } = verdict;
+  const subject = { device, vm: name };
+  switch (outcome.is) {
+    case 'attached':
+      if (outcome.vm === uuid) return undefined;
+      return new Fault('usb.attach_failed', { ...subject, what: outcome.stuck ?? 'it is wanted in another VM' });
+    case 'waiting':
+      if (outcome.for === 'port') return new Fault('usb.no_port', subject);
+      if (outcome.for === 'controller') return new Fault('usb.no_controller', { ...subject, what: outcome.detail });
+      return new Fault('usb.attach_failed', { ...subject, what: outcome.detail });
+    case 'attaching':
+    case 'detaching':
+      return new Fault('usb.attach_failed', { ...subject, what: outcome.stuck ?? `it is still ${outcome.is}` });
+    case 'left':
+      return new Fault('usb.attach_failed', { ...subject, what: 'it was detached meanwhile' });
+  }
 }
 
 /** A port that was asked for by name is there and free, or has the device already. */
@@ -88,14 +104,17 @@ async function holding(
 ): Promise<void> {
   const { inventory, router } = engine;
   const key = deviceKey(hold);
-  const before = inventory.holds().find((other) => deviceKey(other) === key);
+  const current = () => inventory.holds().find((other) => deviceKey(other) === key);
+  const before = current();
   inventory.putHold(hold);
   try {
     const fault = complain(await router.settleDevice(key, signal, TIMEOUT_MS));
     if (fault !== undefined) throw fault;
   } catch (error) {
-    if (before === undefined) inventory.dropHold(hold);
-    else inventory.putHold(before);
+    const now = current();
+    const isOurs = now?.createdAt === hold.createdAt && now.kind === hold.kind && now.vm === hold.vm;
+    if (isOurs && before === undefined) inventory.dropHold(hold);
+    else if (isOurs && before !== undefined) inventory.putHold(before);
     router.hint('wishes');
     throw error;
   }

@@ -1,10 +1,11 @@
 /** The operations `usb.*`. */
 import type { OperationName } from '../../api/operations.ts';
 import type { DeviceView } from '../../api/views.ts';
-import { Fault } from '../../lib/fault.ts';
+import type { Controller } from '../../hypervisor/driver.ts';
+import { Fault, isFault } from '../../lib/fault.ts';
 import { parseDevicePattern } from '../../model/assignment.ts';
-import { VIRTUAL_BACKEND } from '../../model/ids.ts';
-import { deviceKey, parseDeviceRef, type UsbDevice, type UsbSlot } from '../../model/usb.ts';
+import { VIRTUAL_BACKEND, type VmUuid } from '../../model/ids.ts';
+import { CONTROLLER_SPEEDS, deviceKey, parseDeviceRef, type UsbDevice, type UsbSlot } from '../../model/usb.ts';
 import { explain, summarize } from '../../usb/explain.ts';
 import type { Handlers } from '../dispatch.ts';
 import type { Engine } from '../engine.ts';
@@ -18,26 +19,45 @@ const REST_MS = 10_000;
 
 /** Gives the handlers of `usb.*`. */
 export function usbHandlers(engine: Engine): UsbHandlers {
-  const { inventory, router, fleet, virtualPorts, events } = engine;
+  const { inventory, router, fleet, virtualPorts, events, names } = engine;
 
-  const find = (ref: string): UsbDevice => {
-    const key = deviceKey(parseDeviceRef(ref));
-    const device = router.devices.find((other) => deviceKey(other) === key);
-    if (device === undefined) throw new Fault('usb.device_not_found', { device: key }, { hint: 'See: usher usb list' });
+  const notFound = (device: string) => new Fault('usb.device_not_found', { device }, { hint: 'See: usher usb list' });
+  const seen = (key: string) => router.devices.find((other) => deviceKey(other) === key);
+  /** Sees to it that what was plugged before this request is known, though nobody has looked since. */
+  const lookFor = async (place: Pick<UsbDevice, 'backend' | 'busid'>, signal: AbortSignal): Promise<void> => {
+    const key = deviceKey(place);
+    if (seen(key) !== undefined || router.verdictOf(key) !== undefined) return;
+    if (place.backend === VIRTUAL_BACKEND) await virtualPorts.settled(place.busid);
+    await router.settleDevice(key, signal, REST_MS).catch(() => undefined);
+  };
+  const find = async (ref: string, signal: AbortSignal): Promise<UsbDevice> => {
+    const place = parseDeviceRef(ref);
+    await lookFor(place, signal);
+    const device = seen(deviceKey(place));
+    if (device === undefined) throw notFound(deviceKey(place));
     return device;
   };
   /** Gives the device's row, explained as of now. */
   const view = (key: string): DeviceView => {
     const verdict = router.verdictOf(key);
-    if (verdict === undefined)
-      throw new Fault('usb.device_not_found', { device: key }, { hint: 'See: usher usb list' });
-    const device = router.devices.find((other) => deviceKey(other) === key);
-    return deviceView(
-      engine,
-      verdict,
-      device,
-      summarize(verdict, (uuid) => fleet.nameOf(uuid)),
-    );
+    if (verdict === undefined) throw notFound(key);
+    const why = summarize(verdict, (uuid) => fleet.nameOf(uuid));
+    return deviceView(engine, verdict, seen(key), why);
+  };
+  /** The controllers that a VM would have, by the last good content of its file; none when there is none. */
+  const controllersOf = (vm: VmUuid): Controller[] => {
+    try {
+      const planned = inventory.storedConfig(vm).usbControllers;
+      return planned.map(({ version, ports }, index) => ({
+        index,
+        version,
+        ports,
+        speeds: CONTROLLER_SPEEDS[version],
+      }));
+    } catch (error) {
+      if (!isFault(error)) throw error;
+      return [];
+    }
   };
   /** Waits until the device rests, as far as it does so soon, and gives its row. */
   const rested = async (key: string, signal: AbortSignal): Promise<DeviceView> => {
@@ -64,8 +84,8 @@ export function usbHandlers(engine: Engine): UsbHandlers {
       return await rested(at, signal);
     },
     async 'usb.unplug'({ device: ref }, { signal }) {
-      const device = find(ref);
-      if (device.backend !== VIRTUAL_BACKEND) {
+      const { backend, busid } = parseDeviceRef(ref);
+      if (backend !== VIRTUAL_BACKEND) {
         const what = 'only software devices are unplugged by a command';
         throw new Fault(
           'usb.device_invalid',
@@ -73,19 +93,20 @@ export function usbHandlers(engine: Engine): UsbHandlers {
           { hint: `To take it out of its VM: usher usb detach ${ref}` },
         );
       }
-      const before = view(deviceKey(device));
-      virtualPorts.unplug(device.busid);
+      await virtualPorts.settled(busid);
+      const device = virtualPorts.unplug(busid);
+      const { deviceId, speed } = device;
       await router.settleDevice(deviceKey(device), signal, REST_MS).catch(() => undefined);
-      const { vm: _vm, slot: _slot, ...rest } = before;
-      return { ...rest, state: 'unplugged', why: 'it was unplugged by a command' };
+      const [state, why] = ['unplugged', 'it was unplugged by a command'];
+      return { device: deviceKey(device), deviceId, description: names.describe(device), speed, state, why };
     },
     async 'usb.attach'({ device: ref, vm, port }, call) {
-      const device = find(ref);
+      const device = await find(ref, call.signal);
       await attachByHand(engine, device, inventory.findVm(vm), port === undefined ? undefined : slotOf(port), call);
       return view(deviceKey(device));
     },
     async 'usb.detach'({ device: ref }, call) {
-      const device = find(ref);
+      const device = await find(ref, call.signal);
       await detachByHand(engine, device, call);
       return view(deviceKey(device));
     },
@@ -122,12 +143,12 @@ export function usbHandlers(engine: Engine): UsbHandlers {
     async 'usb.holds'() {
       return inventory.holds().map((hold) => holdView(engine, hold));
     },
-    async 'usb.explain'({ device: ref }) {
-      const key = deviceKey(parseDeviceRef(ref));
-      const explanation = explain(router.planInput(), key);
-      if (explanation === undefined) {
-        throw new Fault('usb.device_not_found', { device: key }, { hint: 'See: usher usb list' });
-      }
+    async 'usb.explain'({ device: ref }, { signal }) {
+      const place = parseDeviceRef(ref);
+      const key = deviceKey(place);
+      await lookFor(place, signal);
+      const explanation = explain(router.planInput(), key, controllersOf);
+      if (explanation === undefined) throw notFound(key);
       return explainView(view(key), explanation, (uuid) => fleet.nameOf(uuid));
     },
     async 'usb.reconcile'(_params, { signal }) {

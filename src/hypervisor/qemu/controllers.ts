@@ -1,17 +1,11 @@
 /** Virtual USB controllers of a domain: the QEMU devices they are made of, and which devices work on them. Pure. */
-import type { UsbSpeed } from '../../model/usb.ts';
+import { CONTROLLER_SPEEDS } from '../../model/usb.ts';
 import type { UsbControllerConfig } from '../../model/vm.ts';
 import type { Controller } from '../driver.ts';
 import { controllerId, parseControllerId } from './ids.ts';
 
 /** Properties of one `-device`, as JSON. */
 export type DeviceProperties = Readonly<Record<string, string | number | boolean>>;
-
-const SPEEDS: Readonly<Record<1 | 2 | 3, readonly UsbSpeed[]>> = {
-  1: ['low', 'full'],
-  2: ['low', 'full', 'high'],
-  3: ['low', 'full', 'high', 'super'],
-};
 
 /** PCI slots 0x08 to 0x1d belong to USB, one each: a device's address must be the same in a restored domain. */
 const FIRST_SLOT = 0x08;
@@ -40,7 +34,7 @@ export function controllerDevices(config: UsbControllerConfig, index: number): D
 export function controllersOf(qomIds: readonly string[]): Controller[] {
   return qomIds
     .flatMap((id) => parseControllerId(id) ?? [])
-    .map((parsed) => ({ ...parsed, speeds: SPEEDS[parsed.version] }))
+    .map((parsed) => ({ ...parsed, speeds: CONTROLLER_SPEEDS[parsed.version] }))
     .sort((a, b) => a.index - b.index);
 }
 

@@ -1,18 +1,11 @@
 /** A domain of the simulated world: run state, death, controllers and what is attached. Checks nothing of the world. */
 import type { Clock } from '../../lib/clock.ts';
 import type { VmUuid } from '../../model/ids.ts';
-import { type Attachment, deviceKey, formatSlot, type UsbSlot, type UsbSpeed } from '../../model/usb.ts';
+import { type Attachment, CONTROLLER_SPEEDS, deviceKey, formatSlot, type UsbSlot } from '../../model/usb.ts';
 import type { VmConfig } from '../../model/vm.ts';
 import type { Controller, Death, DeathReason, Domain } from '../driver.ts';
 import { SimulatedGuest } from './simulated-guest.ts';
 import type { GuestMemory } from './world-port.ts';
-
-/** Speeds by controller version: an emulated EHCI has companions for the slow ones (xl.cfg(5), `usbctrl`). */
-const SPEEDS: Readonly<Record<Controller['version'], readonly UsbSpeed[]>> = {
-  1: ['low', 'full'],
-  2: ['low', 'full', 'high'],
-  3: ['low', 'full', 'high', 'super'],
-};
 
 export class SimulatedDomain {
   readonly uuid: VmUuid;
@@ -34,7 +27,7 @@ export class SimulatedDomain {
     this.#name = config.name;
     this.#handle = handle;
     this.#controllers = config.usbControllers.map(({ version, ports }, index) => {
-      return { index, version, ports, speeds: SPEEDS[version] };
+      return { index, version, ports, speeds: CONTROLLER_SPEEDS[version] };
     });
   }
 
