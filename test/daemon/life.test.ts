@@ -139,6 +139,25 @@ test('a VM that is removed leaves no remains, and nothing in the saves folder; a
   assert.deepEqual([existsSync(suspendFile), existsSync(own)], [false, true]);
 });
 
+test('a restore from a file that is cut off with the daemon is no cold boot, though a crash means restart', async () => {
+  const vm = await makeVm(['on_crash = restart']);
+  await vm.start();
+  const file = join(stage.home, `${vm.name}.save`);
+  await stage.usher('vm', 'checkpoint', vm.name, file);
+  await stage.usher('vm', 'destroy', vm.name);
+  await hand.call('disturb', { method: 'start', trouble: { do: 'hang' } });
+  const restore = stage.try('vm', 'restore', vm.name, '--file', file, '--keep');
+  await vm.becomes('restoring');
+  await stage.endDaemon('SIGKILL');
+  await restore;
+  await stage.startDaemon(env);
+  const { state, warnings } = await vm.details();
+  assert.equal(state, 'halted');
+  assert.match(warnings.join(), /restore was cut off/);
+  await stage.usher('vm', 'restore', vm.name, '--file', file, '--keep');
+  await vm.becomes('running');
+});
+
 test('startup: paused leaves it paused, and the word of the caller beats it', async () => {
   const vm = await makeVm(['startup = paused']);
   await stage.usher('vm', 'start', vm.name);
@@ -227,19 +246,165 @@ test('a listener that resumes after the daemon was killed has missed nothing and
   assert.ok(heard.some((event) => event.kind === 'daemon.started'));
 });
 
-test('what explain proposes changes the verdict when its command is run', async () => {
-  const vm = await makeVm([]);
-  await vm.start();
-  const device = `virtual:50-${made}`;
+/** Brings a device into a situation, and gives what will have to be undone. */
+interface Situation {
+  readonly device: string;
+  readonly vms: readonly SimulatedVm[];
+}
+const SITUATIONS: Readonly<Record<string, () => Promise<Situation>>> = {
+  'a free device, a VM that runs and one that is full': async () => {
+    const device = nextDevice();
+    const free = await makeVm([]);
+    const full = await makeVm(['usbctrl = version=1,ports=1']);
+    for (const vm of [free, full]) await vm.start();
+    const other = await plugFor(full);
+    await deviceIs(other, 'attached');
+    await plug(device);
+    return { device, vms: [free, full] };
+  },
+  'assigned by hand only, to a VM that is full and to one that is halted': async () => {
+    const device = nextDevice();
+    const full = await makeVm(['usbctrl = version=1,ports=1']);
+    const halted = await makeVm([]);
+    await full.start();
+    await deviceIs(await plugFor(full), 'attached');
+    for (const vm of [full, halted]) await stage.usher('usb', 'assign', vm.name, device);
+    await plug(device);
+    return { device, vms: [full, halted] };
+  },
+  'attached, and wanted by a VM that is halted and by one that runs': async () => {
+    const device = nextDevice();
+    const [winner, halted, running] = [await makeVm([]), await makeVm([]), await makeVm([])];
+    for (const vm of [winner, running]) await vm.start();
+    await stage.usher('usb', 'assign', winner.name, device, '--auto');
+    for (const vm of [halted, running]) await stage.usher('usb', 'assign', vm.name, device.replace(/\d+$/, '*'), '--auto');
+    await plug(device);
+    await deviceIs(device, 'attached');
+    return { device, vms: [winner, halted, running] };
+  },
+  'waiting for a VM that is halted': async () => {
+    const vm = await makeVm([]);
+    return { device: await plugFor(vm), vms: [vm] };
+  },
+  'waiting for a VM that is suspended': async () => {
+    const vm = await makeVm([]);
+    const device = await plugFor(vm);
+    await vm.start();
+    await stage.usher('vm', 'suspend', vm.name);
+    return { device, vms: [vm] };
+  },
+  'waiting for a halted VM without a controller': async () => {
+    const vm = await makeVm(['usbctrl = none']);
+    return { device: await plugFor(vm), vms: [vm] };
+  },
+  'waiting for a halted VM with fewer ports than devices': async () => {
+    const vm = await makeVm(['usbctrl = version=1,ports=1']);
+    await plugFor(vm);
+    const device = nextDevice();
+    await stage.usher('usb', 'assign', vm.name, device, '--auto');
+    await plug(device);
+    return { device, vms: [vm] };
+  },
+  'detached by hand': async () => {
+    const vm = await makeVm([]);
+    await vm.start();
+    const device = await plugFor(vm);
+    await stage.usher('usb', 'detach', device);
+    return { device, vms: [vm] };
+  },
+  'attached by hand': async () => {
+    const [vm, owner] = [await makeVm([]), await makeVm([])];
+    for (const one of [vm, owner]) await one.start();
+    const device = await plugFor(owner);
+    await stage.usher('usb', 'attach', vm.name, device);
+    return { device, vms: [vm, owner] };
+  },
+  'one of twins': async () => {
+    const vm = await makeVm([]);
+    await vm.start();
+    const [device, twin] = [nextDevice(), nextDevice()];
+    for (const one of [device, twin]) await plug(one);
+    return { device, vms: [vm] };
+  },
+};
+
+for (const [name, bringAbout] of Object.entries(SITUATIONS)) {
+  test(`each command that explain proposes is taken, and does what it says: ${name}`, async () => {
+    for (let turn = 0, turns = 1; turn < turns; turn++) {
+      const { device, vms } = await bringAbout();
+      const { changes, state, vm } = await stage.ask<ExplainView>('usb', 'explain', device);
+      turns = changes.length;
+      const change = changes[turn];
+      if (change?.command !== undefined) {
+        await stage.usher(...change.command.split(' ').slice(1));
+        assert.notEqual(change.gives, [state, vm].join(' ').trim(), change.command);
+        await deviceIs(device, change.gives, change.command);
+      }
+      await undo(vms);
+    }
+  });
+}
+
+/** Waits until the device is `attached`, `attached work`, `left`. */
+async function deviceIs(device: string, gives: string, why = gives): Promise<void> {
+  let seen = '';
+  await pollUntil({ what: `"${why}": ${device} being ${gives}`, timeoutMs: 5000, everyMs: 20 }, async () => {
+    const { state, vm } = await deviceOf(device);
+    seen = [state, vm].filter((word) => word !== undefined).join(' ');
+    return seen === gives || state === gives || undefined;
+  }).catch((error: unknown) => assert.fail(`${String(error)} It is ${seen}.`));
+}
+
+/** Takes away what the next turn would stumble over: the VMs with their wishes, and everything that is plugged. */
+async function undo(vms: readonly SimulatedVm[]): Promise<void> {
+  for (const { name } of vms) {
+    await stage.usher('vm', 'destroy', name);
+    await stage.usher('vm', 'remove', name);
+  }
+  for (const { device } of await stage.ask<DeviceView[]>('usb', 'list')) await stage.usher('usb', 'unplug', device);
+}
+
+let places = 0;
+
+function nextDevice(): string {
+  return `virtual:50-${++places}`;
+}
+
+async function plug(device: string): Promise<void> {
   await stage.usher('usb', 'plug', '--at', device, '--kind', 'mouse', '--serial', 'EX');
-  const before = await stage.ask<ExplainView>('usb', 'explain', device);
-  assert.equal(before.state, 'left');
-  const change = before.changes.find(({ command }) => command?.startsWith('usher usb assign'));
-  assert.ok(change?.command, JSON.stringify(before.changes));
-  await stage.usher(...change.command.split(' ').slice(1));
-  const changed = await stage.ask<ExplainView>('usb', 'explain', device);
-  assert.equal(`${changed.state} ${changed.vm}`, change.gives.replace('attaching', 'attached'));
-  assert.match(changed.because.join(' '), /Assignment \d+/);
+}
+
+test('what was plugged a moment ago is found, on whichever connection', async () => {
+  const socket = join(stage.home, 'run/usher.sock');
+  const [one, other] = [await Client.connect(socket, 'test'), await Client.connect(socket, 'test')];
+  const silent = () => undefined;
+  for (let i = 0; i < 30; i++) {
+    const [at, device] = [`virtual:60-${i + 1}`, `virtual:60-${i + 1}`];
+    const plugged = one.call('usb.plug', { at, kind: 'mouse' }, silent);
+    const explained = one.call('usb.explain', { device }, silent);
+    assert.equal((await explained).device, device);
+    const { state } = await (i % 2 === 0 ? one : other).call('usb.unplug', { device }, silent);
+    assert.equal(state, 'unplugged');
+    await plugged.catch(silent);
+    const again = one.call('usb.plug', { at, kind: 'mouse' }, silent);
+    await one.call('usb.unplug', { device }, silent);
+    await again.catch(silent);
+  }
+  one.close();
+  other.close();
+  assert.ok(!(await stage.usher('usb', 'list')).includes('virtual:60-'));
+});
+
+test('a move out of a VM that does not answer fails with its cause, and nothing is held', async () => {
+  const [from, to] = [await makeVm([]), await makeVm([])];
+  for (const vm of [from, to]) await vm.start();
+  const device = await plugFor(from);
+  await deviceIs(device, 'attached');
+  for (let i = 0; i < 2; i++) await hand.call('disturb', { method: 'find', trouble: { do: 'hang' } });
+  const { status, stderr } = await stage.try('usb', 'attach', to.name, device);
+  assert.notEqual(status, 0);
+  assert.match(stderr, new RegExp(`${device}.*${from.name}`));
+  assert.ok(!(await stage.usher('usb', 'holds')).includes(device));
 });
 
 test('an attach that fails is told with its reason, tried again, and comes good', async () => {
