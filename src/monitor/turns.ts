@@ -118,6 +118,7 @@ export class Turns {
     const { promise: left, reject } = Promise.withResolvers<never>();
     const turn = { signal: control.signal, isLeft: false };
     const leave = () => {
+      if (turn.isLeft) return;
       turn.isLeft = true;
       control.abort(new Fault('aborted', { what: 'The work' }, { hint: STOPPING }));
       this.#options.onLeft(work.then(noop, noop));
