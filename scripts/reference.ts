@@ -76,7 +76,8 @@ function commandsPage(): string {
   const parts = commands.map((spec) => {
     const args = (spec.args ?? []).map(({ name, isOptional }) => (isOptional ? `[${name}]` : `<${name}>`));
     const head = ['usher', ...(spec.noun === undefined ? [] : [spec.noun]), spec.verb, ...args].join(' ');
-    const says = 'says' in spec.about ? spec.about.says : OPERATIONS[spec.about.operation].doc;
+    const { about } = spec;
+    const says = about.says ?? ('operation' in about ? OPERATIONS[about.operation].doc : '');
     const also = spec.aliases === undefined ? '' : ` Also: ${spec.aliases.map(code).join(', ')}.`;
     const rows = [
       ...(spec.args ?? []).map(({ name, doc }) => [code(name), doc]),

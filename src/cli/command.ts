@@ -47,8 +47,8 @@ export interface CommandSpec {
   readonly noun?: string;
   readonly verb: string;
   readonly aliases?: readonly string[];
-  /** The operation whose doc sentence is the command's; or a sentence, for commands that are no operation. */
-  readonly about: { readonly operation: OperationName } | { readonly says: string };
+  /** The operation, whose doc sentence is the command's if it has none of its own; or a sentence, where there is none. */
+  readonly about: { readonly operation: OperationName; readonly says?: string } | { readonly says: string };
   readonly args?: readonly ArgumentSpec[];
   readonly options?: readonly OptionSpec[];
   readonly examples?: readonly string[];

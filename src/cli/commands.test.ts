@@ -67,6 +67,59 @@ for (const spec of COMMANDS) {
   });
 }
 
+test('the tables of all commands fit 80 columns, however long what they show', async () => {
+  const [long, device] = ['x'.repeat(60), `usbvm-${'x'.repeat(30)}:31-1.4.2`];
+  const deviceId = `0951:1666:${long}:080650`;
+  const view = { device, deviceId, description: long, speed: 'high', state: 'detaching', vm: long, slot: '10-15' };
+  const why = 'assignment 12: virtual:31-1';
+  const vm = { name: long, state: 'suspending', driver: 'simulator', memoryMiB: 1048576, vcpus: 128 };
+  const at = '2026-11-21T03:27:11.123Z';
+  const entry = { row: 123456, at, actor: { user: long, pid: 4194304 }, vm: long, device, details: { file: long } };
+  const outcome = { ...entry, kind: 'outcome', action: 'step.drop_hold', outcome: 'failed', intent: 123455 };
+  const rows: Partial<Record<OperationName, readonly object[]>> = {
+    'vm.list': [{ ...vm, devices: [device, device] }],
+    'usb.list': [{ ...view, why: long }],
+    'usb.reconcile': [{ ...view, why }],
+    'usb.assignments': [{ id: 123456, vm: long, device: `${device}:${deviceId}`, mode: 'required', matches: [device] }],
+    'usb.holds': [{ device, kind: 'in', vm: long, since: at }],
+    'audit.list': [outcome, { ...entry, kind: 'intent', action: 'usb.assignments' }],
+  };
+  const shown: Record<string, string[]> = {};
+  for (const spec of COMMANDS) {
+    const operation = 'operation' in spec.about ? spec.about.operation : undefined;
+    const answer = operation === undefined ? undefined : rows[operation];
+    if (operation === undefined || answer === undefined) continue;
+    const client = { call: async () => answer } as unknown as Client;
+    const lines: string[] = [];
+    await run(
+      spec,
+      {},
+      async () => client,
+      (text) => lines.push(...text.split('\n')),
+    );
+    for (const line of lines) assert.ok(line.length <= 80, `${nameOf(spec)}: ${line.length} columns: ${line}`);
+    shown[operation] = lines;
+  }
+  assert.deepEqual(Object.keys(shown).toSorted(), Object.keys(rows).toSorted());
+  assert.match(shown['usb.reconcile']?.[1] ?? '', /assignment 12: vi/, 'why is cut last');
+});
+
+test('a warning of several lines stays in its column', async () => {
+  const spec = COMMANDS.find((other) => nameOf(other) === 'vm show');
+  assert.ok(spec);
+  const console = { socket: '/c', log: '/l' };
+  const vm = { name: 'work', controllers: [], attachments: [], console, warnings: ['It is bad.\nSo is this.'] };
+  const client = { call: async () => vm } as unknown as Client;
+  let shown = '';
+  await run(
+    spec,
+    {},
+    async () => client,
+    (text) => (shown = text),
+  );
+  assert.match(shown, /^warning {6}It is bad\.\n {13}So is this\.$/m);
+});
+
 test('numbers and dates that are none are refused before the daemon is asked', async () => {
   const refused = (name: string, option: string) => {
     const spec = COMMANDS.find((other) => nameOf(other) === name);
@@ -102,10 +155,11 @@ function run(
   spec: CommandSpec,
   options: Record<string, string | boolean | undefined>,
   daemon: () => Promise<Client>,
+  print: (text: string) => void = () => undefined,
 ): Promise<number | undefined> {
   const words = (spec.args ?? []).map(({ name }) => SAMPLES[name]);
   const silent = () => undefined;
-  const out = { columns: 80, isTerminal: false, print: silent, tell: silent, progress: silent };
+  const out = { columns: 80, isTerminal: false, print, tell: silent, progress: silent };
   return spec.run({ words, options, isJson: false, out, daemon });
 }
 

@@ -61,7 +61,8 @@ async function build(
       nouns.set(spec.noun, parent);
     }
     const command = parent.command(spec.verb).aliases([...(spec.aliases ?? [])]);
-    command.description('says' in spec.about ? spec.about.says : (docs?.[spec.about.operation].doc ?? ''));
+    const { about } = spec;
+    command.description(about.says ?? ('operation' in about ? docs?.[about.operation].doc : undefined) ?? '');
     for (const arg of spec.args ?? [])
       command.addArgument(new Argument(arg.isOptional ? `[${arg.name}]` : `<${arg.name}>`, arg.doc));
     for (const option of spec.options ?? []) {

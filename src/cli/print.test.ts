@@ -11,9 +11,9 @@ interface Row {
 }
 
 const COLUMNS: readonly Column<Row>[] = [
-  { title: 'NAME', of: (row) => row.name, isElastic: true },
+  { title: 'NAME', of: (row) => row.name, yields: { turn: 2, least: 12 } },
   { title: 'STATE', of: (row) => row.state },
-  { title: 'WHY', of: (row) => row.why, isElastic: true },
+  { title: 'WHY', of: (row) => row.why, yields: { turn: 2, least: 12 } },
 ];
 const LONG: Row = { name: `work-${'x'.repeat(40)}`, state: 'suspending', why: 'because '.repeat(20).trim() };
 const SHORT: Row = { name: 'play', state: 'halted', why: '-' };
@@ -25,13 +25,26 @@ test('columns stand below their titles, and nothing trails', () => {
   for (const line of [title, ...lines]) assert.equal(line, line.trimEnd());
 });
 
-test('a table fits the terminal: elastic columns are cut, the others are whole', () => {
+test('a table fits the terminal: columns that yield are cut, the others are whole', () => {
   for (const columns of [45, 60, 80, 120]) {
     const lines = table([LONG, SHORT], COLUMNS, outputOf(columns)).split('\n');
     for (const line of lines) assert.ok([...line].length <= columns, `${line.length} of ${columns}: ${line}`);
     assert.match(lines[1] ?? '', /^work-x+…? +suspending {2}because.*…$/);
     assert.match(lines[2] ?? '', /^play +halted +-$/);
   }
+});
+
+test('columns of an earlier turn are cut first, down to their least', () => {
+  const columns: readonly Column<Row>[] = [
+    { title: 'NAME', of: (row) => row.name, yields: { turn: 1, least: 8 } },
+    { title: 'STATE', of: (row) => row.state },
+    { title: 'WHY', of: (row) => row.why, yields: { turn: 2, least: 12 } },
+  ];
+  const why = 'because it is so, and not otherwise';
+  const [, line = ''] = table([{ ...LONG, why }], columns, outputOf(60)).split('\n');
+  assert.match(line, /^work-x+… {2}suspending {2}because it is so, and not otherwise$/);
+  const [, narrow = ''] = table([{ ...LONG, why }], columns, outputOf(40)).split('\n');
+  assert.match(narrow, /^work-xx… {2}suspending {2}because it is so,…$/);
 });
 
 test('on a terminal that is too narrow for anything, columns keep enough to be read', () => {

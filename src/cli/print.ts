@@ -5,15 +5,13 @@ import type { Output } from './command.ts';
 export interface Column<T> {
   readonly title: string;
   readonly of: (row: T) => string;
-  /** May be shortened when the table is wider than the terminal. */
-  readonly isElastic?: boolean;
+  /** When the table is wider than the terminal: columns of turn 1 are shortened first, none below its `least`. */
+  readonly yields?: { readonly turn: 1 | 2 | 3; readonly least: number };
 }
 
 const GAP = '  ';
-/** An elastic column is never made narrower than this. */
-const NARROWEST = 12;
 
-/** Lays rows out in columns; wider than the terminal, the elastic columns are shortened. No rows: the titles alone. */
+/** Lays rows out in columns; wider than the terminal, columns that yield are shortened. No rows: the titles alone. */
 export function table<T>(rows: readonly T[], columns: readonly Column<T>[], out: Output): string {
   const cells = rows.map((row) => columns.map((column) => column.of(row)));
   // A question to the whole table instead of three to each cell: most tables are plain, and may have thousands of cells.
@@ -32,18 +30,20 @@ export function table<T>(rows: readonly T[], columns: readonly Column<T>[], out:
   return [out.isTerminal ? styleText('bold', title) : title, ...cells.map(layOut)].join('\n');
 }
 
-/** Makes the elastic columns narrower, the widest first, until the table fits or none can give more. */
-function shrink(widths: number[], columns: readonly { readonly isElastic?: boolean }[], available: number): void {
+/** Makes columns narrower, turn by turn, of a turn the widest first, until the table fits or none can give more. */
+function shrink(widths: number[], columns: readonly Pick<Column<never>, 'yields'>[], available: number): void {
   let excess = widths.reduce((sum, width) => sum + width + GAP.length, -GAP.length) - available;
-  while (excess > 0) {
-    let widest = -1;
-    for (const [i, column] of columns.entries()) {
-      const width = widths[i] ?? 0;
-      if (column.isElastic && width > NARROWEST && (widest === -1 || width > (widths[widest] ?? 0))) widest = i;
+  for (const turn of [1, 2, 3]) {
+    while (excess > 0) {
+      let widest = -1;
+      for (const [i, { yields }] of columns.entries()) {
+        const width = widths[i] ?? 0;
+        if (yields?.turn === turn && width > yields.least && width > (widths[widest] ?? 0)) widest = i;
+      }
+      if (widest === -1) break;
+      widths[widest] = (widths[widest] ?? 0) - 1;
+      excess--;
     }
-    if (widest === -1) return;
-    widths[widest] = (widths[widest] ?? 0) - 1;
-    excess--;
   }
 }
 

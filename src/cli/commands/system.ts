@@ -1,12 +1,12 @@
 /** The commands about Usher itself: events, audit, doctor, service, completion. */
 
-import type { DoctorReport } from '../../api/views.ts';
+import type { AuditView, DoctorReport } from '../../api/views.ts';
 import { Fault, isFault } from '../../lib/fault.ts';
 import { printableJson } from '../../lib/text.ts';
 import type { UsherEvent } from '../../model/event.ts';
-import type { CommandSpec, Context } from '../command.ts';
+import type { CommandSpec, Context, Output } from '../command.ts';
 import { completionScript, SHELLS } from '../completion.ts';
-import { table } from '../print.ts';
+import { type Column, table } from '../print.ts';
 import { given, numberOption, show, textOption, word } from '../values.ts';
 
 export const SYSTEM_COMMANDS: readonly CommandSpec[] = [
@@ -50,21 +50,7 @@ export const SYSTEM_COMMANDS: readonly CommandSpec[] = [
         ...given({ vm: textOption(context, 'vm'), device: textOption(context, 'device'), since: at }),
         limit: numberOption(context, 'limit') ?? 200,
       });
-      type Row = (typeof rows)[number];
-      const columns = [
-        { title: 'ROW', of: (row: Row) => String(row.row) },
-        { title: 'AT', of: (row: Row) => row.at.slice(0, 23).replace('T', ' ') },
-        { title: 'WHO', of: (row: Row) => `${row.actor.user}(${row.actor.pid})`, isElastic: true },
-        { title: 'WHAT', of: (row: Row) => row.action },
-        { title: 'VM', of: (row: Row) => row.vm ?? '-', isElastic: true },
-        { title: 'DEVICE', of: (row: Row) => row.device ?? '-', isElastic: true },
-        {
-          title: 'OUTCOME',
-          of: (row: Row) => (row.kind === 'intent' ? 'begins' : `${row.outcome} (of ${row.intent})`),
-        },
-        { title: 'DETAILS', of: (row: Row) => printableJson(JSON.stringify(row.details)), isElastic: true },
-      ];
-      return show(context, rows, () => table(rows, columns, context.out));
+      return show(context, rows, () => table(rows, auditColumns(context.out), context.out));
     },
   },
   {
@@ -115,6 +101,25 @@ export const SYSTEM_COMMANDS: readonly CommandSpec[] = [
     },
   },
 ];
+
+/** On a terminal a row is short enough to stand beside the others; elsewhere it is whole. */
+function auditColumns({ columns }: Output): readonly Column<AuditView>[] {
+  const isShort = columns !== undefined;
+  return [
+    { title: 'ROW', of: (row) => String(row.row) },
+    { title: 'AT', of: (row) => (isShort ? row.at.slice(5, 19) : row.at.slice(0, 23)).replace('T', ' ') },
+    { title: 'WHO', of: (row) => `${row.actor.user}(${row.actor.pid})`, yields: { turn: 2, least: 6 } },
+    { title: 'WHAT', of: (row) => row.action, yields: { turn: 3, least: 10 } },
+    { title: 'VM', of: (row) => row.vm ?? '-', yields: { turn: 2, least: 6 } },
+    { title: 'DEVICE', of: (row) => row.device ?? '-', yields: { turn: 2, least: 8 } },
+    {
+      title: 'OUTCOME',
+      of: (row) => (row.kind === 'intent' ? 'begins' : `${row.outcome} (of ${row.intent})`),
+      yields: { turn: 3, least: 7 },
+    },
+    { title: 'DETAILS', of: (row) => printableJson(JSON.stringify(row.details)), yields: { turn: 1, least: 7 } },
+  ];
+}
 
 /** Asks the daemon; when none runs, looks at the host in this process and says that none runs. */
 async function diagnose(context: Context): Promise<DoctorReport> {

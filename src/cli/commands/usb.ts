@@ -1,9 +1,9 @@
 /** The commands `usher usb …`: devices, assignments, holds, and why. */
-import type { DeviceView, ExplainView } from '../../api/views.ts';
+import type { AssignmentView, DeviceView, ExplainView, HoldView } from '../../api/views.ts';
 import { ASSIGNMENT_MODES } from '../../model/assignment.ts';
 import { SOFTWARE_KINDS } from '../../model/usb.ts';
 import type { ArgumentSpec, CommandSpec, Context } from '../command.ts';
-import { table } from '../print.ts';
+import { type Column, table } from '../print.ts';
 import { given, pathOption, show, textOption, wholeNumber, word } from '../values.ts';
 
 const DEVICE: ArgumentSpec = { name: 'device', doc: 'backend:busid, such as dom0:3-1.4', completion: 'device' };
@@ -112,14 +112,7 @@ export const USB_COMMANDS: readonly CommandSpec[] = [
     examples: ['usher usb assignments'],
     async run(context) {
       const rows = await (await context.daemon()).call('usb.assignments', {});
-      const columns = [
-        { title: 'NUMBER', of: (row: (typeof rows)[number]) => String(row.id) },
-        { title: 'VM', of: (row: (typeof rows)[number]) => row.vm },
-        { title: 'DEVICE', of: (row: (typeof rows)[number]) => row.device, isElastic: true },
-        { title: 'MODE', of: (row: (typeof rows)[number]) => row.mode },
-        { title: 'MATCHES', of: (row: (typeof rows)[number]) => row.matches.join(' ') || '-', isElastic: true },
-      ];
-      return show(context, rows, () => table(rows, columns, context.out));
+      return show(context, rows, () => table(rows, ASSIGNMENT_COLUMNS, context.out));
     },
   },
   {
@@ -129,12 +122,7 @@ export const USB_COMMANDS: readonly CommandSpec[] = [
     examples: ['usher usb holds'],
     async run(context) {
       const rows = await (await context.daemon()).call('usb.holds', {});
-      const columns = [
-        { title: 'DEVICE', of: (row: (typeof rows)[number]) => row.device },
-        { title: 'HELD', of: (row: (typeof rows)[number]) => (row.kind === 'in' ? `in ${row.vm}` : 'out of every VM') },
-        { title: 'SINCE', of: (row: (typeof rows)[number]) => row.since },
-      ];
-      return show(context, rows, () => table(rows, columns, context.out));
+      return show(context, rows, () => table(rows, HOLD_COLUMNS, context.out));
     },
   },
   {
@@ -160,13 +148,36 @@ export const USB_COMMANDS: readonly CommandSpec[] = [
   },
 ];
 
-const DEVICE_COLUMNS = [
-  { title: 'DEVICE', of: (row: DeviceView) => row.device },
-  { title: 'DEVICE ID', of: (row: DeviceView) => row.deviceId, isElastic: true },
-  { title: 'DESCRIPTION', of: (row: DeviceView) => row.description, isElastic: true },
-  { title: 'STATE', of: (row: DeviceView) => row.state },
-  { title: 'VM', of: (row: DeviceView) => (row.vm === undefined ? '-' : `${row.vm}${row.slot ? ` ${row.slot}` : ''}`) },
-  { title: 'WHY', of: (row: DeviceView) => row.why, isElastic: true },
+/** WHY is what people look for: what a device says of itself gives way to it. */
+const DEVICE_COLUMNS: readonly Column<DeviceView>[] = [
+  { title: 'DEVICE', of: (row) => row.device, yields: { turn: 3, least: 10 } },
+  { title: 'DEVICE ID', of: (row) => row.deviceId, yields: { turn: 1, least: 10 } },
+  { title: 'DESCRIPTION', of: (row) => row.description, yields: { turn: 1, least: 11 } },
+  { title: 'STATE', of: (row) => row.state },
+  {
+    title: 'VM',
+    of: (row) => (row.vm === undefined ? '-' : `${row.vm}${row.slot ? ` ${row.slot}` : ''}`),
+    yields: { turn: 3, least: 8 },
+  },
+  { title: 'WHY', of: (row) => row.why, yields: { turn: 2, least: 18 } },
+];
+
+const ASSIGNMENT_COLUMNS: readonly Column<AssignmentView>[] = [
+  { title: 'NUMBER', of: (row) => String(row.id) },
+  { title: 'VM', of: (row) => row.vm, yields: { turn: 2, least: 12 } },
+  { title: 'DEVICE', of: (row) => row.device, yields: { turn: 2, least: 20 } },
+  { title: 'MODE', of: (row) => row.mode },
+  { title: 'MATCHES', of: (row) => row.matches.join(' ') || '-', yields: { turn: 1, least: 12 } },
+];
+
+const HOLD_COLUMNS: readonly Column<HoldView>[] = [
+  { title: 'DEVICE', of: (row) => row.device, yields: { turn: 2, least: 16 } },
+  {
+    title: 'HELD',
+    of: (row) => (row.kind === 'in' ? `in ${row.vm}` : 'out of every VM'),
+    yields: { turn: 1, least: 16 },
+  },
+  { title: 'SINCE', of: (row) => row.since },
 ];
 
 /** Makes the command of an operation that takes a device and nothing else. */

@@ -6,7 +6,7 @@ import type { PowerResult, Progress, SaveResult, VmView } from '../../api/views.
 import { size } from '../../lib/text.ts';
 import type { ArgumentSpec, CommandSpec, Context } from '../command.ts';
 import { showConsole } from '../console.ts';
-import { table } from '../print.ts';
+import { type Column, table } from '../print.ts';
 import { given, numberOption, pathOption, show, textOption, word } from '../values.ts';
 
 const VM: ArgumentSpec = { name: 'vm', doc: 'name or uuid of the VM', completion: 'vm' };
@@ -75,7 +75,10 @@ export const VM_COMMANDS: readonly CommandSpec[] = [
             `version ${c.version}, ${c.ports} ports`,
           ]),
           ...vm.attachments.map((a): [string, string] => [`usb ${a.slot}`, `${a.device}  ${a.deviceId}`]),
-          ...vm.warnings.map((warning): [string, string] => ['warning', warning]),
+          ...vm.warnings.map((warning): [string, string] => [
+            'warning',
+            warning.replaceAll('\n', `\n${' '.repeat(13)}`),
+          ]),
         ];
         return lines.flatMap(([key, value]) => (value === undefined ? [] : [`${key.padEnd(12)} ${value}`])).join('\n');
       });
@@ -166,7 +169,10 @@ export const VM_COMMANDS: readonly CommandSpec[] = [
   {
     noun: 'vm',
     verb: 'console',
-    about: { operation: 'vm.console' },
+    about: {
+      operation: 'vm.console',
+      says: 'Connects the terminal with the serial console of a VM; with --json, tells where its unix socket is.',
+    },
     args: [VM],
     examples: ['usher vm console work        # leave with Ctrl-]'],
     async run(context) {
@@ -191,13 +197,13 @@ export const VM_COMMANDS: readonly CommandSpec[] = [
 
 const NO_VMS = 'There is no VM yet. Make one: usher vm create FILE';
 
-const VM_COLUMNS = [
-  { title: 'NAME', of: (vm: VmView) => vm.name, isElastic: true },
-  { title: 'STATE', of: (vm: VmView) => vm.state },
-  { title: 'DRIVER', of: (vm: VmView) => vm.driver },
-  { title: 'MEMORY', of: (vm: VmView) => `${vm.memoryMiB} MiB` },
-  { title: 'VCPUS', of: (vm: VmView) => String(vm.vcpus) },
-  { title: 'USB', of: (vm: VmView) => vm.devices.join(' ') || '-', isElastic: true },
+const VM_COLUMNS: readonly Column<VmView>[] = [
+  { title: 'NAME', of: (vm) => vm.name, yields: { turn: 2, least: 12 } },
+  { title: 'STATE', of: (vm) => vm.state },
+  { title: 'DRIVER', of: (vm) => vm.driver },
+  { title: 'MEMORY', of: (vm) => `${vm.memoryMiB} MiB` },
+  { title: 'VCPUS', of: (vm) => String(vm.vcpus) },
+  { title: 'USB', of: (vm) => vm.devices.join(' ') || '-', yields: { turn: 1, least: 12 } },
 ];
 
 type PowerOperation = {
