@@ -4,7 +4,10 @@ import { serviceUnit } from './service.ts';
 
 test('the unit runs this bundle by this Node, and stopping it stops no VM', () => {
   const unit = serviceUnit('/opt/node 24/bin/node', '/opt/usher/dist/usherd.cjs');
-  assert.match(unit, /^ExecStart="\/opt\/node 24\/bin\/node" --max-semi-space-size=1 "\/opt\/usher\/dist\/usherd.cjs"$/m);
+  assert.match(
+    unit,
+    /^ExecStart="\/opt\/node 24\/bin\/node" --max-semi-space-size=1 "\/opt\/usher\/dist\/usherd.cjs"$/m,
+  );
   assert.match(unit, /^KillMode=process$/m);
   assert.match(unit, /^Restart=always$/m);
   assert.match(unit, /^WantedBy=multi-user.target$/m);
