@@ -95,7 +95,10 @@ export interface Driver {
   /** Lists all domains of this driver that belong to this home, dead ones too. @throws `hypervisor.missing` */
   list(waiting?: Waiting): Promise<Domain[]>;
 
-  /** Gives one domain, `undefined` when there is none. */
+  /**
+   * Gives one domain, `undefined` when there is none. @throws `hypervisor.lost` when there is one, or may be, that cannot
+   * be looked at: that is never `undefined`
+   */
   find(uuid: VmUuid, waiting?: Waiting): Promise<Domain | undefined>;
 
   /**
@@ -121,8 +124,9 @@ export interface Driver {
 
   /**
    * Writes the domain's state to `path`, whole or not at all, mode 0600. When it fails or is aborted the domain goes on
-   * as before and `path` is as it was. Legal when nothing is attached: a state with a device could not be restored
-   * without it. A domain that was `stopped` is dead (`suspend`) or gone. @throws `vm.save_failed`, `vm.no_domain`, `aborted`
+   * as before and `path` is as it was; what stands there, unless it is empty or an older save, is never replaced. Legal
+   * when nothing is attached: a state with a device could not be restored without it. A domain that was `stopped` is dead
+   * (`suspend`) or gone. @throws `vm.save_failed`, `vm.no_domain`, `aborted`
    */
   save(uuid: VmUuid, path: string, options: SaveOptions): Promise<void>;
 

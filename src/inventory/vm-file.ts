@@ -1,11 +1,10 @@
 /** Reads the config files of VMs: from the disk as text, and from text to the config of a VM whose identity is known. */
-import { constants } from 'node:fs';
-import { open } from 'node:fs/promises';
 import { configFault, formatDiagnostic } from '../config/diagnostics.ts';
 import { MAX_FILE_LENGTH } from '../config/key-lines.ts';
 import type { VmSettings } from '../config/vm-keys.ts';
 import { completeConfig, parseVmFile } from '../config/xenvm-file.ts';
 import { Fault, isFault, messageOf } from '../lib/fault.ts';
+import { openRegularFile } from '../lib/regular-file.ts';
 import type { VmConfig, VmRecord } from '../model/vm.ts';
 
 /** What stands for the file's name in findings when there is only content. */
@@ -15,11 +14,9 @@ const NO_FILE = 'content';
 export async function readVmFile(path: string): Promise<string> {
   const refuse = (what: string, cause?: unknown) => new Fault('file.unreadable', { file: path, what }, { cause });
   try {
-    // Opening a pipe would wait for its writer.
-    const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    const file = await openRegularFile(path);
     try {
       const status = await file.stat();
-      if (!status.isFile()) throw refuse('it is not a regular file');
       if (status.size > 4 * MAX_FILE_LENGTH) throw refuse('it is far too long for a config file');
       return new TextDecoder('utf-8', { fatal: true }).decode(await file.readFile());
     } finally {
