@@ -87,7 +87,7 @@ export class QemuDriver implements Driver {
     this.#acceleratorWish = options.acceleratorWish ?? 'auto';
     this.#clock = options.clock ?? systemClock;
     this.#log = options.log ?? silentLog;
-    this.#strays = new Strays((uuid) => this.#pathsOf(uuid), this.#log);
+    this.#strays = new Strays((uuid) => this.#pathsOf(uuid), this.#log, this.#clock);
     this.#sysfsRoot = options.sysfsRoot ?? '/sys';
     this.#usbfsRoot = options.usbfsRoot ?? '/dev/bus/usb';
   }
