@@ -54,7 +54,6 @@ export const FAULTS = {
   'usb.device_invalid': { exit: 2, http: 400, text: '"{device}" is not a device: {what}.' },
   'usb.device_exists': { exit: 5, http: 409, text: 'A device is already plugged at {device}.' },
   'usb.device_gone': { exit: 4, http: 404, text: 'The device {device} is no longer there.' },
-  'usb.not_attached': { exit: 5, http: 409, text: 'The device {device} is not attached to a VM.' },
   'usb.attached': { exit: 5, http: 409, text: 'The device {device} is attached to VM {vm}.' },
   'usb.guarded': { exit: 5, http: 409, text: 'The device {device} is never given to a VM: {what}.' },
   'usb.no_controller': { exit: 5, http: 409, text: 'VM {vm} has no USB controller that fits {device}: {what}.' },
