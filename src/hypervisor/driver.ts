@@ -39,6 +39,12 @@ export interface Domain {
   readonly death?: Death;
   readonly controllers: readonly Controller[];
   readonly attachments: readonly Attachment[];
+  /** Whether `addController` can give it one more. */
+  readonly canAddController?: boolean;
+  /** Why no device can be attached though the domain lives, as a sentence: its device model is gone. No controllers then. */
+  readonly usbTrouble?: string;
+  /** The domid of the stub domain that its device model lives in, -1 when unknown. Xen only. */
+  readonly stubdomDomid?: number;
 }
 
 /** A hint: the power or the USB side of one domain, or everything (a connection was lost or came back). */
@@ -116,7 +122,10 @@ export interface Driver {
   /** Asks the guest to power off (ACPI) and returns when the request is delivered; the death is observed later. */
   requestShutdown(uuid: VmUuid, waiting?: Waiting): Promise<void>;
 
-  /** Resets the domain as the reset button does; the same domain goes on. @throws `vm.no_domain` */
+  /**
+   * Resets the guest as the reset button does, so that it boots anew. QEMU and the simulator keep the domain and what is
+   * attached; on Xen a domain cannot be reset, so that another one takes its place, without devices. @throws `vm.no_domain`
+   */
   reset(uuid: VmUuid, waiting?: Waiting): Promise<void>;
 
   /** Ends the domain at once and clears what it leaves. Destroying nothing is fine. */
@@ -131,8 +140,9 @@ export interface Driver {
   save(uuid: VmUuid, path: string, options: SaveOptions): Promise<void>;
 
   /**
-   * Attaches a device at a slot and returns when the hypervisor has it.
-   * @throws `usb.port_busy`, `usb.port_not_found`, `usb.attached`, `usb.device_gone`, `usb.attach_failed`, `vm.no_domain`
+   * Attaches a device at a slot and returns when the hypervisor has it. A software device needs a controller that a device
+   * model emulates, which Xen's PV and PVH guests lack.
+   * @throws `usb.software_unsupported`, `usb.port_busy`, `usb.port_not_found`, `usb.attached`, `usb.device_gone`, `usb.attach_failed`, `vm.no_domain`
    */
   attachDevice(uuid: VmUuid, slot: UsbSlot, device: UsbDevice, waiting?: Waiting): Promise<Attachment>;
 
@@ -141,6 +151,13 @@ export interface Driver {
    * device released. Detaching what is not there is fine. @throws `usb.detach_failed`
    */
   detachDevice(uuid: VmUuid, attachment: Attachment, waiting?: Waiting): Promise<void>;
+
+  /**
+   * Gives the domain one more controller, for a device that finds no port, and returns when devices can be attached to
+   * it. Absent where a domain keeps the controllers that it was created with; legal when `canAddController` is set.
+   * @throws `usb.no_controller`, `vm.no_domain`
+   */
+  addController?(uuid: VmUuid, waiting?: Waiting): Promise<Controller>;
 
   /** Tells where the guest's console is; the paths stay the same over restarts. */
   consoleOf(uuid: VmUuid): ConsolePaths;

@@ -21,6 +21,10 @@ export type PowerState = (typeof POWER_STATES)[number];
 export const DEATH_ACTIONS = ['destroy', 'restart', 'preserve'] as const;
 export type DeathAction = (typeof DEATH_ACTIONS)[number];
 
+/** Kinds of Xen guest: paravirtual, hardware-assisted without and with emulated devices. QEMU's guests are all `hvm`. */
+export const VIRT_MODES = ['pv', 'pvh', 'hvm'] as const;
+export type VirtMode = (typeof VIRT_MODES)[number];
+
 /** What the monitor does with the VM when it is told to bring it up. */
 export type Startup =
   | { readonly do: 'started' | 'paused' | 'shutdown' }
@@ -51,6 +55,8 @@ export interface VmConfig {
   readonly uuid: VmUuid;
   readonly name: string;
   readonly driver: DriverName;
+  /** Heeded by Xen only. Absent: `pv` with a kernel, `hvm` without. */
+  readonly virtMode?: VirtMode;
   /** Absent: boots from its disks. */
   readonly kernel?: string;
   readonly initrd?: string;
