@@ -11,12 +11,12 @@ import type { Driver } from '../../src/hypervisor/driver.ts';
 import { QemuDriver, type QemuDriverOptions } from '../../src/hypervisor/qemu/driver.ts';
 import { formatHeader, HEADER_BYTES, readSaveHeader } from '../../src/hypervisor/qemu/save-file.ts';
 import { sleep, systemClock } from '../../src/lib/clock.ts';
-import { pollUntil } from '../../src/lib/deadline.ts';
 import { exec } from '../../src/lib/exec.ts';
 import { newUuid, type VmUuid } from '../../src/model/ids.ts';
 import { SOFTWARE_KINDS } from '../../src/model/usb.ts';
 import type { VmConfig } from '../../src/model/vm.ts';
-import type { GuestHand, Rig } from './rig.ts';
+import { consoleHand } from './console-hand.ts';
+import type { Rig } from './rig.ts';
 import { makeSoftwareDevice } from './software-device.ts';
 
 export interface QemuRig extends Rig {
@@ -28,8 +28,6 @@ export interface QemuRig extends Rig {
 }
 
 const BOOT_TIMEOUT_MS = 60_000;
-const ANSWER_TIMEOUT_MS = 20_000;
-const PING_TIMEOUT_MS = 500;
 const STICK_BYTES = 1024 * 1024;
 
 export async function makeQemuRig(): Promise<QemuRig> {
@@ -43,7 +41,16 @@ export async function makeQemuRig(): Promise<QemuRig> {
   const booted = join(folder, 'booted');
   let hasBooted = false;
   let made = 0;
-  const guest = (uuid: VmUuid) => guestHand(join(runtimeDir, uuid));
+  const guest = (uuid: VmUuid) => {
+    const runtime = join(runtimeDir, uuid);
+    return consoleHand({
+      connect: () => GuestConsole.connect(join(runtime, 'console.sock')),
+      bootTimeoutMs: BOOT_TIMEOUT_MS,
+      kill: async () => {
+        process.kill(await pidIn(runtime), 'SIGKILL');
+      },
+    });
+  };
   return {
     openDriver: async (changes) => new QemuDriver({ runtimeDir, stateDir, ...changes }),
     makeConfig: (changes) => ({
@@ -118,58 +125,4 @@ async function mountFull(folder: string): Promise<string | undefined> {
 
 async function pidIn(runtime: string): Promise<number> {
   return Number(await readFile(join(runtime, 'pid'), 'utf8'));
-}
-
-/** Talks to the guest over its console: a connection for each question, for QEMU serves one at a time. */
-function guestHand(runtime: string): GuestHand {
-  async function use<T>(talk: (console: GuestConsole) => Promise<T>): Promise<T> {
-    const console = await GuestConsole.connect(join(runtime, 'console.sock'));
-    try {
-      return await talk(console);
-    } finally {
-      console.close();
-    }
-  }
-  /** Gives the words from the answer on: another program's line without an end may stand before it. */
-  const ask = (words: string, answer: RegExp) =>
-    use(async (console) => {
-      const { text } = await console.ask(words, answer, ANSWER_TIMEOUT_MS);
-      return text.slice(text.search(answer)).split(' ');
-    });
-  const end = (words: string, answer: RegExp) => async () => {
-    await ask(words, answer);
-  };
-  return {
-    waitReady: () =>
-      use(async (console) => {
-        // What is typed before the guest listens may be lost, so it is asked until it answers.
-        const what = 'The answer of the guest';
-        await pollUntil({ what, timeoutMs: BOOT_TIMEOUT_MS, everyMs: 10 }, async () => {
-          const word = newUuid().slice(0, 8);
-          return console.ask(`ping ${word}`, new RegExp(`pong ${word}`), PING_TIMEOUT_MS).catch(() => undefined);
-        });
-      }),
-    bootId: async () => (await ask('boot', /USHER-GUEST boot /))[2] ?? '',
-    ticks: () =>
-      // The guest writes the number to a file, which for an instant is empty.
-      pollUntil({ what: 'The ticks of the guest', timeoutMs: ANSWER_TIMEOUT_MS, everyMs: 10 }, async () => {
-        const [, , ticks = ''] = await ask('ticks', /USHER-GUEST ticks /);
-        return ticks === '' ? undefined : Number(ticks);
-      }),
-    usb: () =>
-      use(async (console) => {
-        await console.ask('usb', /USHER-GUEST usb-end$/, ANSWER_TIMEOUT_MS);
-        const listed = console.lines.filter(({ text }) => text.startsWith('USHER-GUEST usb= '));
-        return listed.map(({ text }) => {
-          const [, , , id, serial = ''] = text.split(' ');
-          return `${id}:${decodeURIComponent(serial.slice('serial='.length))}`;
-        });
-      }),
-    powerOff: end('poweroff', /USHER-GUEST poweroff/),
-    reboot: end('reboot', /USHER-GUEST reboot/),
-    panic: () => use(async (console) => void console.command('panic')).then(() => sleep(systemClock, 100)),
-    kill: async () => {
-      process.kill(await pidIn(runtime), 'SIGKILL');
-    },
-  };
 }

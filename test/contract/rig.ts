@@ -43,6 +43,8 @@ export interface Rig {
   /** Makes a device that can be attached, another one at each call, with a serial. */
   makeDevice(kind: SoftwareKind): Promise<UsbDevice>;
   guest(uuid: VmUuid): GuestHand;
+  /** A reset makes another domain, without devices, as on Xen. */
+  readonly resetMakesNewDomain?: boolean;
   /** A private folder for save files. */
   readonly folder: string;
   /** A folder on a file system that is full; the test of it is skipped without. */

@@ -1,0 +1,69 @@
+/** The guest's side of a domain over its console: a connection for each question, for a console serves one at a time. */
+import type { GuestConsole } from '../../lab/console.ts';
+import { sleep, systemClock } from '../../src/lib/clock.ts';
+import { pollUntil } from '../../src/lib/deadline.ts';
+import { newUuid } from '../../src/model/ids.ts';
+import type { GuestHand } from './rig.ts';
+
+export interface ConsoleHandOptions {
+  /** Connects to the console as it is now; the domain may be another than at the last call. */
+  connect(): Promise<GuestConsole>;
+  /** How long a boot may take. */
+  readonly bootTimeoutMs: number;
+  kill(): Promise<void>;
+}
+
+const ANSWER_TIMEOUT_MS = 20_000;
+const PING_TIMEOUT_MS = 500;
+
+/** Makes the hand of one domain whose guest is the lab's (lab/guest.ts). */
+export function consoleHand({ connect, bootTimeoutMs, kill }: ConsoleHandOptions): GuestHand {
+  async function use<T>(talk: (console: GuestConsole) => Promise<T>): Promise<T> {
+    const console = await connect();
+    try {
+      return await talk(console);
+    } finally {
+      console.close();
+    }
+  }
+  /** Gives the words from the answer on: another program's line without an end may stand before it. */
+  const ask = (words: string, answer: RegExp) =>
+    use(async (console) => {
+      const { text } = await console.ask(words, answer, ANSWER_TIMEOUT_MS);
+      return text.slice(text.search(answer)).split(' ');
+    });
+  const end = (words: string, answer: RegExp) => async () => {
+    await ask(words, answer);
+  };
+  return {
+    waitReady: () =>
+      use(async (console) => {
+        // What is typed before the guest listens may be lost, so it is asked until it answers.
+        const what = 'The answer of the guest';
+        await pollUntil({ what, timeoutMs: bootTimeoutMs, everyMs: 10 }, async () => {
+          const word = newUuid().slice(0, 8);
+          return console.ask(`ping ${word}`, new RegExp(`pong ${word}`), PING_TIMEOUT_MS).catch(() => undefined);
+        });
+      }),
+    bootId: async () => (await ask('boot', /USHER-GUEST boot /))[2] ?? '',
+    ticks: () =>
+      // The guest writes the number to a file, which for an instant is empty.
+      pollUntil({ what: 'The ticks of the guest', timeoutMs: ANSWER_TIMEOUT_MS, everyMs: 10 }, async () => {
+        const [, , ticks = ''] = await ask('ticks', /USHER-GUEST ticks /);
+        return ticks === '' ? undefined : Number(ticks);
+      }),
+    usb: () =>
+      use(async (console) => {
+        await console.ask('usb', /USHER-GUEST usb-end$/, ANSWER_TIMEOUT_MS);
+        const listed = console.lines.filter(({ text }) => text.startsWith('USHER-GUEST usb= '));
+        return listed.map(({ text }) => {
+          const [, , , id, serial = ''] = text.split(' ');
+          return `${id}:${decodeURIComponent(serial.slice('serial='.length))}`;
+        });
+      }),
+    powerOff: end('poweroff', /USHER-GUEST poweroff/),
+    reboot: end('reboot', /USHER-GUEST reboot/),
+    panic: () => use(async (console) => void console.command('panic')).then(() => sleep(systemClock, 100)),
+    kill,
+  };
+}
