@@ -5,8 +5,9 @@ import { Fault } from '../lib/fault.ts';
 import type { Assignment, Hold } from '../model/assignment.ts';
 import type { VmUuid } from '../model/ids.ts';
 import { type Attachment, deviceKey, formatSlot, type UsbDevice } from '../model/usb.ts';
+import type { RouterOptions } from './passes.ts';
 import type { ObservedVm, StepOf } from './plan-types.ts';
-import { Router, type RouterOptions } from './router.ts';
+import { Router } from './router.ts';
 import { controller, vmId, wordOf } from './test-world.ts';
 
 interface WorldVm {
