@@ -83,12 +83,12 @@ async function build(folder: string, linux: Kernel): Promise<void> {
   await writeFile(join(root, 'lib/usher/modules'), `${MODULES.join(' ')}\n`);
   await writeFile(join(root, 'lib/usher/later-modules'), `${LATER_MODULES.join(' ')}\n`);
   await copyModules(linux, [...MODULES, ...LATER_MODULES], root);
-  await pack(root, join(folder, 'initrd'));
+  await packInitramfs(root, join(folder, 'initrd'));
   await rm(root, { recursive: true });
 }
 
-/** Packs the root folder as an initramfs; not compressed, for unpacking would cost more boot time than reading. */
-async function pack(root: string, output: string): Promise<void> {
+/** Packs a root folder as an initramfs; not compressed, for unpacking would cost more boot time than reading. */
+export async function packInitramfs(root: string, output: string): Promise<void> {
   const entries = await readdir(root, { recursive: true, withFileTypes: true });
   const paths = entries.map((entry) => relative(root, join(entry.parentPath, entry.name))).sort();
   await exec(

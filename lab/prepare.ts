@@ -1,6 +1,8 @@
 // Builds everything that tests and demo need and that is not in the cache yet; silent when all is there.
 import { guestImage } from './guest.ts';
-import { hostSnapshot } from './host.ts';
+import { linuxHostSnapshot } from './linux-host.ts';
+import { xenHostSnapshot } from './xen-host.ts';
 
 await guestImage();
-await hostSnapshot();
+await linuxHostSnapshot();
+await xenHostSnapshot();

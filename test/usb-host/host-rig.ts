@@ -2,16 +2,10 @@
  * A fresh host for a test of `usb-host`, the hand that plugs devices into it from outside, and eyes inside: its sysfs,
  * and files that grow, such as the console log of a VM.
  */
-import { Host } from '../../lab/host.ts';
+import { DeviceHands, type DeviceKind, type PlugOptions } from '../../lab/device-hands.ts';
+import type { Host } from '../../lab/host.ts';
 import type { RunOptions, RunResult } from '../../lab/host-control.ts';
-import type { SoftwareKind } from '../../src/model/usb.ts';
-
-export interface PlugOptions {
-  /** The device's serial number. Default: the kind's own. */
-  readonly serial?: string;
-  /** The content of a `storage` device: a file on this machine. */
-  readonly file?: string;
-}
+import { restoreLinuxHost } from '../../lab/linux-host.ts';
 
 /** A device as the host's sysfs shows it; hubs of the controller are left out. */
 export interface HostUsbDevice {
@@ -28,61 +22,31 @@ export interface LineOptions {
   readonly fromLine?: number;
 }
 
-const SOFTWARE_DRIVERS: Readonly<Record<SoftwareKind, string>> = {
-  storage: 'usb-storage',
-  keyboard: 'usb-kbd',
-  mouse: 'usb-mouse',
-  tablet: 'usb-tablet',
-  serial: 'usb-serial',
-};
 const ARRIVAL_TIMEOUT_MS = 20_000;
 
 /** One host guest of one test file. */
 export class HostRig {
   readonly #host: Host;
-  /** What is plugged, by port: whether it is a disk, which has a block node of its own. */
-  readonly #plugged = new Map<number, SoftwareKind>();
+  readonly #hands: DeviceHands;
 
   private constructor(host: Host) {
     this.#host = host;
+    this.#hands = new DeviceHands(host, 'the Linux host');
   }
 
   /** Restores a host with files and folders of this machine in its /cargo, by name. About two seconds. */
   static async restore(cargo: Readonly<Record<string, string>> = {}): Promise<HostRig> {
-    return new HostRig(await Host.restore(cargo));
+    return new HostRig(await restoreLinuxHost(cargo));
   }
 
   /** Plugs a device into a socket (1 to 8) and gives the busid at which the host will see it; it does not wait. */
-  async plug(kind: SoftwareKind, port: number, { serial, file }: PlugOptions = {}): Promise<string> {
-    const { qmp } = this.#host;
-    const id = `port${port}`;
-    const device = { driver: SOFTWARE_DRIVERS[kind], id, bus: 'xhci.0', port: String(port), serial };
-    if (kind === 'storage') {
-      if (file === undefined) throw new TypeError('a storage device needs a file');
-      await qmp.execute('blockdev-add', { driver: 'raw', 'node-name': id, file: { driver: 'file', filename: file } });
-      await qmp.execute('device_add', { ...device, drive: id });
-    } else if (kind === 'serial') {
-      await qmp.execute('chardev-add', { id, backend: { type: 'null', data: {} } });
-      await qmp.execute('device_add', { ...device, chardev: id });
-    } else await qmp.execute('device_add', device);
-    this.#plugged.set(port, kind);
-    // The controller has a USB 2 bus and a USB 3 bus with the same sockets; only QEMU's disks are USB 3 devices.
-    return kind === 'storage' ? `2-${port}` : `1-${port}`;
+  async plug(kind: DeviceKind, port: number, options: Pick<PlugOptions, 'serial' | 'file'> = {}): Promise<string> {
+    return (await this.#hands.plug(kind, { ...options, name: `port${port}`, port: String(port) })).busid;
   }
 
   /** Pulls out what is in the socket, and waits until socket and file are free; not until the host has noticed. */
   async unplug(port: number): Promise<void> {
-    const { qmp } = this.#host;
-    const id = `port${port}`;
-    await qmp.executeUntil(
-      'device_del',
-      { id },
-      (event) => event.name === 'DEVICE_DELETED' && event.data.device === id,
-    );
-    const kind = this.#plugged.get(port);
-    this.#plugged.delete(port);
-    if (kind === 'storage') await qmp.execute('blockdev-del', { 'node-name': id });
-    if (kind === 'serial') await qmp.execute('chardev-remove', { id });
+    await this.#hands.pull(`port${port}`);
   }
 
   /** Lists the devices in the host's sysfs. */
