@@ -1,0 +1,149 @@
+/**
+ * Keeps a session to one xenstored: connects, and after a loss connects again with back-off until it is closed. What must
+ * be set up in each session is up to its user.
+ */
+import type { Clock } from '../../lib/clock.ts';
+import { type BackoffOptions, backoffMs } from '../../lib/deadline.ts';
+import { asFault, Fault, isFault, reasonOf } from '../../lib/fault.ts';
+import type { WatchEvent } from './payloads.ts';
+import { XenstoreSession } from './session.ts';
+import { defaultPath, openTransport } from './transport.ts';
+
+export interface XenstoreLinkOptions {
+  /** Default: see `defaultPath`, asked at each try. */
+  readonly path?: string | undefined;
+  readonly clock: Clock;
+  readonly timeoutMs?: number | undefined;
+  readonly openTimeoutMs?: number | undefined;
+  readonly maxUnderWay?: number | undefined;
+  readonly backoff?: BackoffOptions | undefined;
+  readonly random?: (() => number) | undefined;
+  /** Sets up a session after a loss; it counts as lost again when this fails. Not called for the first. */
+  readonly again: (session: XenstoreSession) => Promise<void>;
+  /** The session has ended, or (`wasUp` false) a try to open another has failed. Another follows. */
+  readonly down: (fault: Fault, wasUp: boolean) => void;
+  readonly event: (event: WatchEvent) => void;
+}
+
+const DEFAULT_BACKOFF: BackoffOptions = { firstMs: 50, capMs: 2_000, jitter: 0.5 };
+const DEFAULT_OPEN_TIMEOUT_MS = 5_000;
+/** A session that lived shorter counts as a failure, or a peer that hangs up at once would be tried in a tight loop. */
+const SETTLED_MS = 1_000;
+
+/**
+ * A standing connection.
+ *
+ * INVARIANTS:
+ * - At most one connection attempt, session or back-off timer exists at a time.
+ * - A session is given out from the moment it is open, so that `again` can use it; after `close` there is none, and
+ *   nothing is called any more.
+ */
+export class XenstoreLink {
+  readonly #options: XenstoreLinkOptions;
+  readonly #closing = new AbortController();
+  #session: XenstoreSession | undefined;
+  #lastFault: Fault;
+  #cancelRetry: (() => void) | undefined;
+  #failures = 0;
+  #formerSent = 0;
+
+  private constructor(options: XenstoreLinkOptions) {
+    this.#options = options;
+    this.#lastFault = new Fault('wire.closed', { peer: this.#path, what: 'it is not open yet' });
+  }
+
+  /** Opens the first session, once. @throws Fault `xenstore.unreachable`, `aborted` */
+  static async open(options: XenstoreLinkOptions, signal?: AbortSignal): Promise<XenstoreLink> {
+    const link = new XenstoreLink(options);
+    const path = link.#path;
+    try {
+      link.#session = await link.#connect(path, signal);
+    } catch (error) {
+      if (isFault(error, 'aborted')) throw error;
+      const what = reasonOf(error, 'wire.closed', 'socket.unreachable');
+      const hint = 'Is this dom0 of a Xen host, and is xenstored running?';
+      throw new Fault('xenstore.unreachable', { path, what }, { hint, cause: error });
+    }
+    void link.#stay(link.#session);
+    return link;
+  }
+
+  /** The open session. @throws Fault `wire.closed`, `wire.broken` or `timeout`: why there is none */
+  get session(): XenstoreSession {
+    if (this.#session?.isOpen) return this.#session;
+    throw this.#lastFault;
+  }
+
+  /** How many requests were sent, in all sessions. */
+  get sentCount(): number {
+    return this.#formerSent + (this.#session?.sentCount ?? 0);
+  }
+
+  get isClosed(): boolean {
+    return this.#closing.signal.aborted;
+  }
+
+  /** Is aborted by `close`. */
+  get closing(): AbortSignal {
+    return this.#closing.signal;
+  }
+
+  /** Ends it; what is under way fails with `wire.closed`. */
+  close(): void {
+    if (this.isClosed) return;
+    this.#lastFault = new Fault('wire.closed', { peer: this.#path, what: 'we no longer need it' });
+    this.#closing.abort(this.#lastFault);
+    this.#cancelRetry?.();
+    this.#session?.close();
+  }
+
+  get #path(): string {
+    return this.#options.path ?? defaultPath();
+  }
+
+  async #connect(path: string, signal?: AbortSignal): Promise<XenstoreSession> {
+    const { clock, timeoutMs, maxUnderWay, openTimeoutMs = DEFAULT_OPEN_TIMEOUT_MS } = this.#options;
+    const stream = await openTransport(path, { timeoutMs: openTimeoutMs, signal });
+    const { event: onEvent } = this.#options;
+    return XenstoreSession.open(stream, { peer: path, clock, timeoutMs, openTimeoutMs, maxUnderWay, signal, onEvent });
+  }
+
+  async #stay(session: XenstoreSession): Promise<void> {
+    const { clock } = this.#options;
+    const began = clock.monotonic();
+    const fault = await session.closed;
+    if (this.isClosed) return;
+    this.#lastFault = fault;
+    this.#failures = clock.monotonic() - began < SETTLED_MS ? this.#failures + 1 : 0;
+    this.#options.down(fault, true);
+    if (this.#failures === 0) void this.#retry();
+    else this.#retryLater();
+  }
+
+  async #retry(): Promise<void> {
+    this.#cancelRetry = undefined;
+    let session: XenstoreSession;
+    try {
+      session = await this.#connect(this.#path, this.closing);
+      this.#formerSent = this.sentCount;
+      this.#session = session;
+      await this.#options.again(session);
+    } catch (error) {
+      if (this.isClosed) return;
+      this.#session?.close();
+      this.#lastFault = asFault(error);
+      this.#failures++;
+      this.#options.down(this.#lastFault, false);
+      this.#retryLater();
+      return;
+    }
+    if (this.isClosed) session.close();
+    else void this.#stay(session);
+  }
+
+  #retryLater(): void {
+    if (this.isClosed) return;
+    const { backoff = DEFAULT_BACKOFF, random, clock } = this.#options;
+    this.#cancelRetry = clock.after(backoffMs(this.#failures, backoff, random), () => void this.#retry());
+  }
+}

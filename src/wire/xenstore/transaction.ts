@@ -1,0 +1,107 @@
+/** Transactions: work that takes effect as a whole or not at all, and is repeated when somebody else came in between. */
+import { type Clock, sleep } from '../../lib/clock.ts';
+import { type BackoffOptions, backoffMs, withDeadline } from '../../lib/deadline.ts';
+import { Fault } from '../../lib/fault.ts';
+import { isXenstoreError } from './error.ts';
+import { Nodes } from './nodes.ts';
+import { decodeNumber, decodeOk } from './payloads.ts';
+import type { Question } from './requests.ts';
+import type { XenstoreSession, XenstoreWaitOptions } from './session.ts';
+
+export interface TransactionLimits {
+  /** So often the work is done before xenstored's EAGAIN is passed on. */
+  readonly maxTries?: number | undefined;
+  readonly backoff?: BackoffOptions | undefined;
+}
+
+const DEFAULT_MAX_TRIES = 20;
+/** Others hold a conflict for less than a millisecond as a rule. */
+const DEFAULT_BACKOFF: BackoffOptions = { firstMs: 1, capMs: 200, jitter: 0.5 };
+
+/** The store as one transaction sees it. Of no use once the work has ended. */
+export class Transaction extends Nodes {
+  readonly #session: XenstoreSession;
+  readonly #id: number;
+  #isOver = false;
+
+  constructor(session: XenstoreSession, id: number) {
+    super();
+    this.#session = session;
+    this.#id = id;
+  }
+
+  /** Ends it: commits (`EAGAIN` when somebody else changed what it has seen) or discards. */
+  async end(commits: boolean, waiting?: XenstoreWaitOptions): Promise<void> {
+    const text = commits ? 'T\0' : 'F\0';
+    const ended = this.ask<true>({ name: 'TRANSACTION_END', text, decode: decodeOk }, waiting);
+    this.#isOver = true;
+    await ended;
+  }
+
+  protected ask<T>(question: Question<T>, waiting?: XenstoreWaitOptions): Promise<T> {
+    if (this.#isOver) return Promise.reject(new Error(`${question.name} in a transaction that is over`));
+    return this.#session.request({ ...question, transactionId: this.#id }, waiting);
+  }
+
+  protected async settledDirectory(path: string, waiting?: XenstoreWaitOptions): Promise<string[] | undefined> {
+    const names = await this.readParts(path, waiting);
+    if (names === 'changed') throw new Fault('internal', { what: `${path} changes within a transaction` });
+    return names;
+  }
+}
+
+/**
+ * Does `work` in a transaction, again from its beginning whenever xenstored answers EAGAIN, with back-off; `work` must
+ * bear that. When it throws, the transaction is discarded and the error passed on. `timeoutMs` is for all of it.
+ * @throws XenstoreError (`EAGAIN` after the last try), what `work` throws, and the faults of the connection.
+ */
+export function transact<T>(
+  session: XenstoreSession,
+  work: (transaction: Transaction) => Promise<T>,
+  parts: { readonly clock: Clock; readonly timeoutMs: number; readonly signal?: AbortSignal | undefined },
+  { maxTries = DEFAULT_MAX_TRIES, backoff = DEFAULT_BACKOFF }: TransactionLimits = {},
+): Promise<T> {
+  const { clock, timeoutMs } = parts;
+  return withDeadline({ what: `A transaction at ${session.peer}`, ...parts }, async (signal) => {
+    for (let tries = 1; ; tries++) {
+      try {
+        return await attempt(session, work, { timeoutMs, signal });
+      } catch (error) {
+        if (!isXenstoreError(error, 'EAGAIN') || tries >= maxTries) throw error;
+      }
+      await sleep(clock, backoffMs(tries, backoff), signal);
+    }
+  });
+}
+
+async function attempt<T>(
+  session: XenstoreSession,
+  work: (transaction: Transaction) => Promise<T>,
+  waiting: { readonly timeoutMs: number; readonly signal: AbortSignal },
+): Promise<T> {
+  const { signal } = waiting;
+  const transaction = new Transaction(session, await session.request(startQuestion(session), waiting));
+  const discard = () => void transaction.end(false).catch(() => undefined);
+  signal.addEventListener('abort', discard, { once: true });
+  try {
+    const value = await work(transaction);
+    signal.throwIfAborted();
+    await transaction.end(true, waiting);
+    return value;
+  } catch (error) {
+    if (!signal.aborted) discard();
+    throw error;
+  } finally {
+    signal.removeEventListener('abort', discard);
+  }
+}
+
+/** A transaction whose number came too late for anybody is discarded, or the daemon would keep it. */
+function startQuestion(session: XenstoreSession): Question<number> {
+  return {
+    name: 'TRANSACTION_START',
+    text: '\0',
+    decode: decodeNumber,
+    onLate: (id) => void new Transaction(session, id).end(false).catch(() => undefined),
+  };
+}

@@ -1,0 +1,28 @@
+/**
+ * Where xenstored is reached: its unix socket, or the kernel's device in a domain that has none. Gives a stream; what is
+ * said over it is session.ts.
+ */
+import { lstatSync, statSync } from 'node:fs';
+import type { Duplex } from 'node:stream';
+import { connectUnix } from '../../lib/unix-server.ts';
+import { openXenbus } from './xenbus-device.ts';
+
+/** Where xenstored listens in dom0; `/var/run` leads there too. */
+export const XENSTORED_SOCKET = '/run/xenstored/socket';
+/** The kernel's own connection, shared: in every domain, and in dom0 when xenstored lives in a domain of its own. */
+export const XENBUS_DEVICE = '/dev/xen/xenbus';
+
+/** Gives the path to use when none is named: the socket if it is there, else the device if that is there. */
+export function defaultPath(): string {
+  const isThere = (path: string) => lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+  return !isThere(XENSTORED_SOCKET) && isThere(XENBUS_DEVICE) ? XENBUS_DEVICE : XENSTORED_SOCKET;
+}
+
+/** Opens the socket or device. @throws Fault `socket.unreachable`, `socket.path_long`, `timeout`, `aborted`. */
+export async function openTransport(
+  path: string,
+  options: { readonly timeoutMs: number; readonly signal?: AbortSignal | undefined },
+): Promise<Duplex> {
+  const isDevice = statSync(path, { throwIfNoEntry: false })?.isCharacterDevice() ?? false;
+  return isDevice ? openXenbus(path) : connectUnix(path, options);
+}
