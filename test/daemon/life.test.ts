@@ -149,6 +149,7 @@ test('a restore from a file that is cut off with the daemon is no cold boot, tho
   const restore = stage.try('vm', 'restore', vm.name, '--file', file, '--keep');
   await vm.becomes('restoring');
   await stage.endDaemon('SIGKILL');
+  await hand.call('calm', {}); // It may have been killed before it asked for the start.
   await restore;
   await stage.startDaemon(env);
   const { state, warnings } = await vm.details();
