@@ -39,7 +39,7 @@ export interface Domain {
   readonly death?: Death;
   readonly controllers: readonly Controller[];
   readonly attachments: readonly Attachment[];
-  /** Whether `addController` can give it one more. */
+  /** Whether `addController` can give it one more, which takes devices of every speed. */
   readonly canAddController?: boolean;
   /** Why no device can be attached though the domain lives, as a sentence: its device model is gone. No controllers then. */
   readonly usbTrouble?: string;
@@ -154,8 +154,8 @@ export interface Driver {
 
   /**
    * Gives the domain one more controller, for a device that finds no port, and returns when devices can be attached to
-   * it. Absent where a domain keeps the controllers that it was created with; legal when `canAddController` is set.
-   * @throws `usb.no_controller`, `vm.no_domain`
+   * it: devices of every speed, so that no device asks for a second one. Absent where a domain keeps the controllers that
+   * it was created with; legal when `canAddController` is set. @throws `usb.controller_failed`, `vm.no_domain`
    */
   addController?(uuid: VmUuid, waiting?: Waiting): Promise<Controller>;
 

@@ -10,7 +10,7 @@ import { describeDriver } from './suite.ts';
 
 describeDriver('simulator, world in a process of its own', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'usher-world-'));
-  const world = await startWorld({ socket: join(folder, 'world.sock'), bootMs: 50, shutdownMs: 20 });
+  const world = await startWorld({ socket: join(folder, 'world.sock'), bootMs: 50, shutdownMs: 20, maxControllers: 4 });
   return await makeSimulatorRig({
     openPort: async () => new WorldClient(world.socket),
     clock: systemClock,

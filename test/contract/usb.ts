@@ -157,6 +157,33 @@ export function testUsb(current: () => Context): void {
     assert.deepEqual((await context.find(uuid)).attachments, left);
   });
 
+  test('a controller that is added takes devices of every speed, and is there for the next driver', async (t) => {
+    const context = current();
+    const { uuid } = await context.boot();
+    const before = await context.find(uuid);
+    const { driver } = context;
+    if (driver.addController === undefined || before.canAddController !== true) return t.skip('none can be added');
+    await refuses('aborted', driver.addController(uuid, { signal: AbortSignal.abort() }));
+    assert.deepEqual((await context.find(uuid)).controllers, before.controllers);
+    const added = await driver.addController(uuid);
+    const controllers = [...before.controllers, added];
+    assert.deepEqual((await context.find(uuid)).controllers, controllers);
+    assert.equal(new Set(controllers.map(({ index }) => index)).size, controllers.length);
+    assert.deepEqual([...added.speeds].sort(), ['full', 'high', 'low', 'super']);
+    const device = await makeDevice();
+    const slot = { controller: added.index, port: added.ports };
+    const attachment = await driver.attachDevice(uuid, slot, device);
+    assert.deepEqual(attachment, attachmentOf(uuid, slot, device));
+    const guest = context.rig.guest(uuid);
+    await context.eventually('the guest sees it', async () => (await guest.usb()).includes(seenAs(device)));
+    const next = await context.reopen();
+    const after = await context.find(uuid);
+    assert.deepEqual([after.controllers, after.attachments], [controllers, [attachment]]);
+    await next.detachDevice(uuid, attachment);
+    await next.destroy(uuid);
+    await refuses('vm.no_domain', next.addController?.(uuid) ?? Promise.resolve());
+  });
+
   test('hints come until the listener is taken off', async () => {
     const context = current();
     const { uuid } = await context.start();

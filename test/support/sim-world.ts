@@ -10,6 +10,7 @@ export interface WorldProcessOptions {
   readonly devices?: number;
   readonly bootMs?: number;
   readonly shutdownMs?: number;
+  readonly maxControllers?: number;
 }
 
 export interface WorldProcess {
@@ -23,8 +24,15 @@ export const WORLD_ENTRY = fileURLToPath(new URL('../../src/hypervisor/simulator
 
 /** Resolves when the world listens. */
 export async function startWorld(options: WorldProcessOptions): Promise<WorldProcess> {
-  const { socket, vms = 0, devices = 0, bootMs = 0, shutdownMs = 0 } = options;
-  const words = { socket, vms, devices, 'boot-ms': bootMs, 'shutdown-ms': shutdownMs };
+  const { socket, vms = 0, devices = 0, bootMs = 0, shutdownMs = 0, maxControllers = 0 } = options;
+  const words = {
+    socket,
+    vms,
+    devices,
+    'boot-ms': bootMs,
+    'shutdown-ms': shutdownMs,
+    'max-controllers': maxControllers,
+  };
   const args = Object.entries(words).map(([name, value]) => `--${name}=${value}`);
   const child = spawn(process.execPath, [WORLD_ENTRY, ...args, '--attended'], { stdio: ['pipe', 'pipe', 'inherit'] });
   const exited = once(child, 'exit');

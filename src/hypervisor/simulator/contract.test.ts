@@ -7,7 +7,7 @@ import { World } from './world.ts';
 
 describeDriver('simulator, world in process', async () => {
   const clock = new ManualClock();
-  const world = new World({ clock, bootMs: 2000, shutdownMs: 500 });
+  const world = new World({ clock, bootMs: 2000, shutdownMs: 500, maxControllers: 4 });
   return await makeSimulatorRig({
     openPort: async () => world.open(),
     clock,

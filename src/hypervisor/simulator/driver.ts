@@ -13,6 +13,7 @@ import type { Attachment, UsbDevice, UsbSlot } from '../../model/usb.ts';
 import type { VmConfig } from '../../model/vm.ts';
 import type {
   ConsolePaths,
+  Controller,
   DeviceSource,
   Domain,
   Driver,
@@ -149,6 +150,10 @@ export class SimulatorDriver implements Driver {
 
   async detachDevice(uuid: VmUuid, attachment: Attachment, waiting: Waiting = {}): Promise<void> {
     await this.#call('detachDevice', { uuid, attachment }, waiting.signal);
+  }
+
+  addController(uuid: VmUuid, waiting: Waiting = {}): Promise<Controller> {
+    return this.#call('addController', { uuid }, waiting.signal);
   }
 
   /** The log is written; nothing listens on the socket, for a simulated guest has nothing to say. */

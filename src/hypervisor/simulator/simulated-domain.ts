@@ -2,10 +2,21 @@
 import type { Clock } from '../../lib/clock.ts';
 import type { VmUuid } from '../../model/ids.ts';
 import { type Attachment, CONTROLLER_SPEEDS, deviceKey, formatSlot, type UsbSlot } from '../../model/usb.ts';
-import type { VmConfig } from '../../model/vm.ts';
+import { CONTROLLER_PORTS, type VmConfig } from '../../model/vm.ts';
 import type { Controller, Death, DeathReason, Domain } from '../driver.ts';
 import { SimulatedGuest } from './simulated-guest.ts';
 import type { GuestMemory } from './world-port.ts';
+
+/** Why nothing is attached to a domain without a device model. */
+export const MODEL_GONE = 'its device model is gone, and the VM has USB again when it is started anew';
+
+export interface SimulatedDomainParts {
+  readonly handle: number;
+  readonly clock: Clock;
+  readonly bootMs: number;
+  readonly maxControllers: number;
+  readonly memory?: GuestMemory | undefined;
+}
 
 export class SimulatedDomain {
   readonly uuid: VmUuid;
@@ -14,18 +25,21 @@ export class SimulatedDomain {
   isShutdownAsked = false;
   readonly #name: string;
   readonly #handle: number;
-  readonly #controllers: readonly Controller[];
+  readonly #maxControllers: number;
+  #controllers: readonly Controller[];
+  #isModelGone = false;
   readonly #attachments = new Map<string, Attachment>();
   #run: Domain['run'] = 'paused';
   #runAfterSave: 'running' | 'paused' = 'paused';
   #death: Death | undefined;
   #view: Domain | undefined;
 
-  constructor(config: VmConfig, handle: number, clock: Clock, bootMs: number, memory?: GuestMemory) {
+  constructor(config: VmConfig, { handle, clock, bootMs, maxControllers, memory }: SimulatedDomainParts) {
     this.uuid = config.uuid;
     this.guest = new SimulatedGuest(config.uuid, clock, bootMs, memory);
     this.#name = config.name;
     this.#handle = handle;
+    this.#maxControllers = maxControllers;
     this.#controllers = config.usbControllers.map(({ version, ports }, index) => {
       return { index, version, ports, speeds: CONTROLLER_SPEEDS[version] };
     });
@@ -55,7 +69,9 @@ export class SimulatedDomain {
       handle: this.#handle,
       run: this.#run,
       ...(this.#death === undefined ? {} : { death: this.#death }),
-      controllers: this.#controllers,
+      controllers: this.#isModelGone ? [] : this.#controllers,
+      ...(this.#canAdd ? { canAddController: true } : {}),
+      ...(this.#isModelGone ? { usbTrouble: MODEL_GONE } : {}),
       attachments: [...this.#attachments.values()].sort((a, b) => a.controller - b.controller || a.port - b.port),
     };
     return this.#view;
@@ -80,6 +96,31 @@ export class SimulatedDomain {
   die(reason: DeathReason, detail: string): void {
     this.#death = { reason, detail };
     this.#setRun('dead');
+  }
+
+  get isModelGone(): boolean {
+    return this.#isModelGone;
+  }
+
+  /** Takes the device model away, with what is attached, or gives it a new one. */
+  setModelGone(isGone: boolean): void {
+    this.#isModelGone = isGone;
+    if (isGone) this.#attachments.clear();
+    this.#view = undefined;
+  }
+
+  /** Gives it one more controller, which takes everything; `undefined` when it has as many as it can have. */
+  addController(): Controller | undefined {
+    if (!this.#canAdd) return undefined;
+    const index = this.#controllers.length;
+    const controller = { index, version: 3, ports: CONTROLLER_PORTS[3].usual, speeds: CONTROLLER_SPEEDS[3] } as const;
+    this.#controllers = [...this.#controllers, controller];
+    this.#view = undefined;
+    return controller;
+  }
+
+  get #canAdd(): boolean {
+    return !this.#isModelGone && this.#controllers.length < this.#maxControllers;
   }
 
   controllerAt(slot: UsbSlot): Controller | undefined {

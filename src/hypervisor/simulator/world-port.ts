@@ -6,7 +6,7 @@ import type { FaultCode, FaultDetails } from '../../lib/fault.ts';
 import type { VmUuid } from '../../model/ids.ts';
 import type { Attachment, UsbDevice, UsbSlot, UsbSpeed } from '../../model/usb.ts';
 import type { VmConfig } from '../../model/vm.ts';
-import type { Domain, DriverHint, SaveOptions } from '../driver.ts';
+import type { Controller, Domain, DriverHint, SaveOptions } from '../driver.ts';
 
 /** A guest's memory, as a save file holds it. */
 export interface GuestMemory {
@@ -117,10 +117,13 @@ export interface WorldCalls {
   endSave: { params: Of & { readonly afterwards: SaveOptions['afterwards'] | 'as before' }; result: null };
   attachDevice: { params: Of & { readonly slot: UsbSlot; readonly device: UsbDevice }; result: Attachment };
   detachDevice: { params: Of & { readonly attachment: Attachment }; result: null };
+  addController: { params: Of; result: Controller };
   backends: { params: Nothing; result: readonly string[] };
   devices: { params: { readonly backend: string }; result: readonly UsbDevice[] };
 
   guest: { params: Of & { readonly action: GuestAction }; result: GuestState | null };
+  /** Takes the domain's device model away, and with it controllers and attachments, or gives it a new one. */
+  deviceModel: { params: Of & { readonly isGone: boolean }; result: null };
   plug: { params: PlugOptions; result: UsbDevice };
   unplug: { params: { readonly backend: string; readonly busid: string }; result: null };
   removeBackend: { params: { readonly backend: string }; result: null };

@@ -2,7 +2,7 @@
  * A simulated world as a process of its own, so that it outlives the daemon: kill tests and benchmarks.
  *
  *     node world-process.ts --socket PATH [--vms N] [--devices N] [--boot-ms N] [--shutdown-ms N]
- *                           [--latency METHOD=MS]... [--attended]
+ *                           [--max-controllers N] [--latency METHOD=MS]... [--attended]
  *
  * Prints `sim-world: listening on PATH` when clients may come. Ends on SIGTERM, SIGINT, and with `--attended` when its
  * standard input closes.
@@ -36,6 +36,7 @@ function readOptions() {
     devices: readCount(values.devices),
     bootMs: readCount(values['boot-ms']),
     shutdownMs: readCount(values['shutdown-ms']),
+    maxControllers: readCount(values['max-controllers']),
     latencyMs: Object.fromEntries(values.latency.map(readLatency)),
     isAttended: values.attended,
   };
@@ -48,6 +49,7 @@ function parseWords() {
     devices: { type: 'string', default: '0' },
     'boot-ms': { type: 'string', default: '0' },
     'shutdown-ms': { type: 'string', default: '0' },
+    'max-controllers': { type: 'string', default: '0' },
     latency: { type: 'string', multiple: true, default: [] },
     attended: { type: 'boolean', default: false },
   } as const satisfies ParseArgsOptionsConfig;

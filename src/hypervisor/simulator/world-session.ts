@@ -26,9 +26,11 @@ const HANDLERS: Handlers = {
   endSave: (world, { uuid, afterwards }) => done(world.endSave(uuid, afterwards)),
   attachDevice: (world, { uuid, slot, device }) => world.attachDevice(uuid, slot, device),
   detachDevice: (world, { uuid, attachment }) => done(world.detachDevice(uuid, attachment)),
+  addController: (world, { uuid }) => world.addController(uuid),
   backends: (world) => world.backends(),
   devices: (world, { backend }) => world.devices(backend),
   guest: (world, { uuid, action }) => world.guest(uuid, action),
+  deviceModel: (world, { uuid, isGone }) => done(world.setDeviceModel(uuid, isGone)),
   plug: (world, options) => world.plug(options),
   unplug: (world, place) => done(world.unplug(place)),
   removeBackend: (world, { backend }) => done(world.removeBackend(backend)),
@@ -40,7 +42,7 @@ const HANDLERS: Handlers = {
 
 /** Calls that change nothing in the domains, or come from outside: not worth a row in the journal. */
 const UNNOTED: ReadonlySet<WorldMethod> = new Set<WorldMethod>([
-  ...(['list', 'find', 'backends', 'devices', 'guest', 'plug', 'unplug', 'removeBackend'] as const),
+  ...(['list', 'find', 'backends', 'devices', 'guest', 'deviceModel', 'plug', 'unplug', 'removeBackend'] as const),
   ...(['disturb', 'disturbHints', 'calm', 'journal'] as const),
 ]);
 

@@ -7,6 +7,7 @@ import fc from 'fast-check';
 import { refuses, setWorldStage, type WorldStage } from '../../../test/support/world-stage.ts';
 import { isFault } from '../../lib/fault.ts';
 import { deviceKey } from '../../model/usb.ts';
+import type { DriverHint } from '../driver.ts';
 import { populationConfig, populationDevice } from './population.ts';
 import { World, type WorldOptions } from './world.ts';
 
@@ -25,6 +26,55 @@ async function restage(options: Omit<WorldOptions, 'clock'>): Promise<void> {
   await stage.clear();
   stage = await setWorldStage(options);
 }
+
+describe('controllers', () => {
+  const controllersOf = async () => (await stage.driver.find(uuid))?.controllers ?? [];
+
+  test('are added up to the limit of the world, and a new domain has those of its config', async () => {
+    await restage({ maxControllers: 3 });
+    const { driver } = stage;
+    assert.equal((await driver.start(CONFIG, { isPaused: true })).canAddController, true);
+    assert.deepEqual(
+      [await driver.addController(uuid), await driver.addController(uuid)].map(({ index }) => index),
+      [1, 2],
+    );
+    assert.equal((await driver.find(uuid))?.canAddController, undefined);
+    await refuses('usb.controller_failed', driver.addController(uuid));
+    assert.equal((await controllersOf()).length, 3);
+    await driver.destroy(uuid);
+    await driver.start(CONFIG, { isPaused: true });
+    assert.equal((await controllersOf()).length, 1);
+  });
+
+  test('are not added where the world has no such option', async () => {
+    const { driver } = stage;
+    assert.equal((await driver.start(CONFIG, { isPaused: true })).canAddController, undefined);
+    await refuses('usb.controller_failed', driver.addController(uuid));
+  });
+
+  test('go with the device model and come back with a new one; the devices are free meanwhile', async () => {
+    await restage({ maxControllers: 3 });
+    const { driver, hand } = stage;
+    await driver.start(CONFIG, { isPaused: false });
+    await driver.addController(uuid);
+    const device = await hand.call('plug', { busid: '1-1' });
+    await driver.attachDevice(uuid, SLOT, device);
+    const hints: DriverHint[] = [];
+    driver.onHint((hint) => hints.push(hint));
+    await hand.call('deviceModel', { uuid, isGone: true });
+    await stage.settle();
+    assert.deepEqual(hints, [{ about: 'usb', uuid }]);
+    const { run, controllers, attachments, canAddController, usbTrouble } = (await driver.find(uuid)) ?? {};
+    assert.deepEqual([run, controllers, attachments, canAddController], ['running', [], [], undefined]);
+    assert.match(usbTrouble ?? '', /device model is gone/);
+    await refuses('usb.attach_failed', driver.attachDevice(uuid, SLOT, device));
+    await refuses('usb.controller_failed', driver.addController(uuid));
+    await hand.call('deviceModel', { uuid, isGone: false });
+    assert.equal((await driver.find(uuid))?.usbTrouble, undefined);
+    assert.equal((await controllersOf()).length, 2);
+    await driver.attachDevice(uuid, SLOT, device);
+  });
+});
 
 describe('guests', () => {
   const runOf = async () => (await stage.driver.find(uuid))?.run;

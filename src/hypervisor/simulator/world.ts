@@ -7,10 +7,10 @@ import { type Clock, systemClock } from '../../lib/clock.ts';
 import { Fault } from '../../lib/fault.ts';
 import { VIRTUAL_BACKEND, type VmUuid } from '../../model/ids.ts';
 import { type Attachment, deviceKey, formatSlot, type UsbDevice, type UsbSlot } from '../../model/usb.ts';
-import type { DeathReason, Domain } from '../driver.ts';
+import type { Controller, DeathReason, Domain } from '../driver.ts';
 import { Disturbances } from './disturbances.ts';
 import { HostDevices } from './host-devices.ts';
-import { SimulatedDomain } from './simulated-domain.ts';
+import { MODEL_GONE, SimulatedDomain } from './simulated-domain.ts';
 import type {
   GuestAction,
   GuestMemory,
@@ -32,6 +32,8 @@ export interface WorldOptions {
   readonly bootMs?: number | undefined;
   /** How long a guest takes from hearing the power button to its halt. Default 0. */
   readonly shutdownMs?: number | undefined;
+  /** As many controllers a domain can have, with those that are added. Default 0: none is added. */
+  readonly maxControllers?: number | undefined;
 }
 
 const JOURNAL_ROWS = 10_000;
@@ -46,6 +48,7 @@ export class World {
   readonly disturbances = new Disturbances();
   readonly #bootMs: number;
   readonly #shutdownMs: number;
+  readonly #maxControllers: number;
   readonly #devices = new HostDevices();
   readonly #domains = new Map<VmUuid, SimulatedDomain>();
   readonly #owners = new Map<string, VmUuid>();
@@ -54,11 +57,12 @@ export class World {
   #lastHandle = 0;
 
   constructor(options: WorldOptions = {}) {
-    const { clock = systemClock, latencyMs = {}, bootMs = 0, shutdownMs = 0 } = options;
+    const { clock = systemClock, latencyMs = {}, bootMs = 0, shutdownMs = 0, maxControllers = 0 } = options;
     this.clock = clock;
     this.latencyMs = { ...latencyMs };
     this.#bootMs = bootMs;
     this.#shutdownMs = shutdownMs;
+    this.#maxControllers = maxControllers;
   }
 
   /** Opens a port for a client in this process. */
@@ -87,7 +91,13 @@ export class World {
     if (memory !== undefined && memory.uuid !== uuid) {
       throw new Fault('vm.start_failed', { vm: name, what: 'the memory is that of another VM' });
     }
-    const domain = new SimulatedDomain(config, ++this.#lastHandle, this.clock, this.#bootMs, memory);
+    const domain = new SimulatedDomain(config, {
+      handle: ++this.#lastHandle,
+      clock: this.clock,
+      bootMs: this.#bootMs,
+      maxControllers: this.#maxControllers,
+      memory,
+    });
     domain.setRun(isPaused ? 'paused' : 'running');
     this.#domains.set(uuid, domain);
     this.hint({ about: 'power', uuid });
@@ -154,6 +164,7 @@ export class World {
     const domain = this.#living(uuid);
     const key = deviceKey(device);
     const refuse = (what: string) => new Fault('usb.attach_failed', { device: key, vm: domain.name, what });
+    if (domain.isModelGone) throw refuse(MODEL_GONE);
     const controller = domain.controllerAt(slot);
     if (controller === undefined) throw new Fault('usb.port_not_found', { vm: domain.name, port: formatSlot(slot) });
     const owner = this.#owners.get(key);
@@ -189,6 +200,25 @@ export class World {
     }
     if (!domain.detach(attachment)) return;
     this.#owners.delete(deviceKey(attachment));
+    this.hint({ about: 'usb', uuid });
+  }
+
+  addController(uuid: VmUuid): Controller {
+    const domain = this.#living(uuid);
+    const refuse = (what: string) => new Fault('usb.controller_failed', { vm: domain.name, what });
+    if (domain.isModelGone) throw refuse(MODEL_GONE);
+    if (domain.run === 'saving') throw refuse('the guest is being saved');
+    const controller = domain.addController();
+    if (controller === undefined) throw refuse('it has as many as it can have');
+    this.hint({ about: 'usb', uuid });
+    return controller;
+  }
+
+  /** Takes a domain's device model away, or gives it a new one, which has the controllers and nothing attached. */
+  setDeviceModel(uuid: VmUuid, isGone: boolean): void {
+    const domain = this.#living(uuid);
+    for (const attachment of isGone ? domain.attachments : []) this.#owners.delete(deviceKey(attachment));
+    domain.setModelGone(isGone);
     this.hint({ about: 'usb', uuid });
   }
 
