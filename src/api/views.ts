@@ -35,6 +35,8 @@ export interface VmDetails extends VmView {
   readonly socket: string;
   readonly console: { readonly socket: string; readonly log: string };
   readonly suspendFile?: string;
+  /** Why no device can be attached though the VM runs: its device model is gone. */
+  readonly usbTrouble?: string;
   readonly controllers: readonly { readonly index: number; readonly version: number; readonly ports: number }[];
   readonly attachments: readonly { readonly slot: string; readonly device: string; readonly deviceId: string }[];
   readonly warnings: readonly string[];

@@ -103,16 +103,18 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     },
     onStep(step, result) {
       if (result.is !== 'failed' || step.kind === 'dropHold') return;
-      const device = deviceKey(step.kind === 'attach' ? step.device : step.attachment);
+      const { vm } = step;
+      const name = fleet.nameOf(vm);
       const { retryMs, fault } = result;
-      log.warn(fault.message, { device, vm: step.vm, retryMs });
-      publish('usb.failed', {
-        device,
-        vm: step.vm,
-        name: fleet.nameOf(step.vm),
-        message: fault.message,
-        retryMs: Math.round(retryMs),
-      });
+      const { message } = fault;
+      if (step.kind === 'addController') {
+        log.warn(message, { vm, retryMs });
+        publish('vm.warning', { vm, name, message });
+        return;
+      }
+      const device = deviceKey(step.kind === 'attach' ? step.device : step.attachment);
+      log.warn(message, { device, vm, retryMs });
+      publish('usb.failed', { device, vm, name, message, retryMs: Math.round(retryMs) });
     },
   });
 

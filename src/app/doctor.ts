@@ -36,11 +36,18 @@ export async function diagnose(engine: Engine): Promise<Finding[]> {
       advice: `usher vm show ${name}`,
     };
   });
+  const troubled = fleet.list().flatMap(({ uuid, name }): Finding[] => {
+    const { usbTrouble } = fleet.domainOf(uuid) ?? {};
+    if (usbTrouble === undefined) return [];
+    const advice = `usher vm restart ${name}`;
+    return [{ level: 'warning', subject: `VM ${name}`, says: `no device can be attached: ${usbTrouble}`, advice }];
+  });
   return [
     daemon,
     ...storeFindings(places),
     ...(await hostFindings(places.stateFolder)),
     ...(await Promise.all(inDrivers)).flat(),
+    ...troubled,
     ...vms,
   ];
 }

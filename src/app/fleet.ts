@@ -70,7 +70,7 @@ export class Fleet {
   async add(record: VmRecord): Promise<void> {
     const driver = await this.#options.drivers.get(record.driver);
     const member = this.#makeMember(record, driver);
-    member.domain = await driver.find(record.uuid);
+    this.#note(member, await driver.find(record.uuid));
     member.monitor.adopt(member.domain);
     this.#options.onChanged(record.uuid);
   }
@@ -126,7 +126,7 @@ export class Fleet {
     const member = this.#members.get(uuid);
     if (member === undefined) return undefined;
     const { monitor } = member;
-    member.domain = await this.#sightings.observe(await this.#options.drivers.get(member.driver), uuid);
+    this.#note(member, await this.#sightings.observe(await this.#options.drivers.get(member.driver), uuid));
     monitor.observe(member.domain);
     const { name, state: power, isOpen } = monitor;
     return isLiving(member.domain)
@@ -154,7 +154,7 @@ export class Fleet {
     }
     for (const record of records) {
       const member = this.#makeMember(record, driver);
-      member.domain = domains.get(record.uuid);
+      this.#note(member, domains.get(record.uuid));
       domains.delete(record.uuid);
       member.monitor.adopt(member.domain);
     }
@@ -162,6 +162,18 @@ export class Fleet {
       log.warn('a domain runs that the inventory does not know; it is left alone', { vm: stranger, uuid });
     }
     return records.filter((record) => isLiving(this.#members.get(record.uuid)?.domain)).length;
+  }
+
+  /** Keeps what was seen, and tells when its USB begins or ceases to be in trouble. */
+  #note(member: Member, domain: Domain | undefined): void {
+    const [before, now] = [troubleOf(member.domain), troubleOf(domain)];
+    member.domain = domain;
+    if ((before === undefined) === (now === undefined)) return;
+    const { uuid: vm, name } = member.monitor;
+    const isOver = now === undefined;
+    const message = now ?? (isLiving(domain) ? 'it has a device model again' : 'its domain has ended');
+    this.#options.log[isOver ? 'info' : 'warn'](isOver ? 'USB trouble is over' : 'USB trouble', { vm: name, message });
+    this.#options.publish('vm.usb_trouble', { vm, name, isOver, message });
   }
 
   #makeMember(record: VmRecord, driver: Driver): Member {
@@ -199,4 +211,8 @@ export class Fleet {
     this.#members.set(uuid, member);
     return member;
   }
+}
+
+function troubleOf(domain: Domain | undefined): string | undefined {
+  return isLiving(domain) ? domain.usbTrouble : undefined;
 }

@@ -2,7 +2,7 @@
 
 import type { Driver } from '../hypervisor/driver.ts';
 import { failPoint } from '../lib/fail-point.ts';
-import { asFault } from '../lib/fault.ts';
+import { asFault, Fault } from '../lib/fault.ts';
 import type { Hold } from '../model/assignment.ts';
 import type { Actor, AuditTrail } from '../model/audit.ts';
 import type { Publish } from '../model/event.ts';
@@ -47,6 +47,16 @@ export function stepExecutors(context: StepContext): StepExecutors {
       );
       publish('usb.detached', { device: key, vm, name, why });
     },
+    async addController({ vm, why }, signal) {
+      const name = nameOf(vm);
+      await audited(audit, 'add_controller', { vm: name, details: { why } }, async () => {
+        const driver = await driverOf(vm);
+        const what = `the driver ${driver.name} adds none to a domain that is there`;
+        if (driver.addController === undefined) throw new Fault('usb.controller_failed', { vm: name, what });
+        const { index: controller, version, ports } = await driver.addController(vm, { signal });
+        publish('usb.controller_added', { vm, name, controller, version, ports, why });
+      });
+    },
     async dropHold({ hold, why }) {
       await audited(audit, 'drop_hold', { device: deviceKey(hold), details: { why } }, async () =>
         context.dropHold(hold),
@@ -60,12 +70,12 @@ type Subject = Pick<Parameters<AuditTrail['intend']>[0], 'vm' | 'device' | 'deta
 /** Does a step between its intent and its outcome. */
 async function audited(
   audit: AuditTrail,
-  step: 'attach' | 'detach' | 'drop_hold',
+  step: 'attach' | 'detach' | 'add_controller' | 'drop_hold',
   subject: Subject,
   work: () => Promise<void>,
 ): Promise<void> {
   const reach = (place: 'before-intent' | 'after-intent' | 'before-outcome' | 'after-outcome') => {
-    if (step !== 'drop_hold') failPoint(`${step}.${place}`);
+    if (step === 'attach' || step === 'detach') failPoint(`${step}.${place}`);
   };
   reach('before-intent');
   const intent = audit.intend({ actor: USHER, action: `step.${step}`, ...subject });

@@ -42,6 +42,7 @@ export async function vmDetails(engine: Engine, record: VmRecord): Promise<VmDet
     socket: sockets.pathOf(uuid),
     console,
     ...(suspendFile === undefined ? {} : { suspendFile }),
+    ...(domain?.usbTrouble === undefined ? {} : { usbTrouble: domain.usbTrouble }),
     controllers: (domain?.controllers ?? []).map(({ index, version, ports }) => ({ index, version, ports })),
     attachments: (domain?.attachments ?? []).map((attachment) => ({
       slot: formatSlot(attachment),

@@ -8,11 +8,21 @@ export interface EventBody {
   'vm.state': { vm: string; name: string; from: PowerState; to: PowerState; why?: string };
   'vm.death': { vm: string; name: string; reason: string; action: string; detail?: string };
   'vm.warning': { vm: string; name: string; message: string };
+  /** Its domain has lost its device model, or has one again (or is no more). */
+  'vm.usb_trouble': { vm: string; name: string; isOver: boolean; message: string };
   'usb.plugged': { device: string; deviceId: string; product: string };
   'usb.unplugged': { device: string; deviceId: string };
   'usb.attached': { device: string; vm: string; name: string; slot: string; why: string };
   'usb.detached': { device: string; vm: string; name: string; why: string };
   'usb.failed': { device: string; vm: string; name: string; message: string; retryMs?: number };
+  'usb.controller_added': {
+    vm: string;
+    name: string;
+    controller: number;
+    version: number;
+    ports: number;
+    why: string;
+  };
   'usb.changed': { what: string };
   'daemon.started': { version: string; adopted: number };
   'daemon.stopping': { version: string };

@@ -27,8 +27,16 @@ export interface AttacherOptions {
   readonly random?: (() => number) | undefined;
 }
 
-const DEADLINES_MS: Readonly<Record<StepKind, number>> = { attach: 30_000, detach: 30_000, dropHold: 10_000 };
+const DEADLINES_MS: Readonly<Record<StepKind, number>> = {
+  attach: 30_000,
+  detach: 30_000,
+  addController: 30_000,
+  dropHold: 10_000,
+};
 const BACKOFF: BackoffOptions = { firstMs: 500, capMs: 60_000, jitter: 0.2 };
+
+/** Faults of which only the reason is kept: who tells it names the device and the VM. */
+const TOLD_WITH_SUBJECT = ['usb.attach_failed', 'usb.detach_failed', 'usb.controller_failed'] as const;
 
 interface Entry {
   state: AttacherState;
@@ -43,7 +51,7 @@ interface Entry {
 }
 
 /**
- * INVARIANTS: a device has at most one step at a time, from `submit` until its end has been observed (`confirm`): a plan
+ * INVARIANTS: a device (or a VM's next controller) has at most one step at a time, from `submit` until its end has been observed (`confirm`): a plan
  * made from an older observation cannot repeat it. Executors of one device never overlap, not even with one that was
  * given up at its deadline and goes on; devices never wait for each other.
  */
@@ -115,8 +123,8 @@ export class Attacher {
     }
   }
 
-  /** Forgets the failures of one device, by `backend:busid`. */
-  forgiveDevice(key: string): void {
+  /** Forgets the failures of one step key: a device, `backend:busid`, or a VM's next controller. */
+  forgiveOne(key: string): void {
     if (this.#entries.get(key)?.inFlight === undefined) this.#entries.delete(key);
   }
 
@@ -137,7 +145,8 @@ export class Attacher {
   async #perform(step: Step, entry: Entry): Promise<void> {
     const { clock, deadlinesMs, settleMs = 0 } = this.#options;
     const timeoutMs = settleMs + (deadlinesMs?.[step.kind] ?? DEADLINES_MS[step.kind]);
-    const limits = { what: `Step ${step.kind} of ${stepKey(step)}`, timeoutMs, signal: this.#closing.signal, clock };
+    const what = step.kind === 'addController' ? 'Adding a USB controller' : `Step ${step.kind} of ${stepKey(step)}`;
+    const limits = { what, timeoutMs, signal: this.#closing.signal, clock };
     let executing: Promise<void> = Promise.resolve();
     let fault: Fault | undefined;
     try {
@@ -165,6 +174,8 @@ export class Attacher {
       case 'detach':
         entry.state = 'detaching';
         return executors.detach(step, signal);
+      case 'addController':
+        return executors.addController(step, signal);
       case 'dropHold':
         return executors.dropHold(step, signal);
     }
@@ -180,7 +191,7 @@ export class Attacher {
     } else {
       entry.state = 'failed';
       entry.failures += 1;
-      entry.lastError = reasonOf(fault, 'usb.attach_failed', 'usb.detach_failed'); // Who tells it names the device.
+      entry.lastError = reasonOf(fault, ...TOLD_WITH_SUBJECT);
     }
     const retryMs = backoffMs(entry.failures, this.#options.backoff ?? BACKOFF, this.#options.random);
     if (fault !== undefined) entry.retryAt = this.#options.clock.monotonic() + retryMs;
@@ -206,6 +217,8 @@ function generationOf(step: Step): string {
       return step.device.generation;
     case 'detach':
       return step.attachment.generation;
+    case 'addController':
+      return '';
     case 'dropHold':
       return step.hold.generation;
   }

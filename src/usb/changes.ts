@@ -71,8 +71,10 @@ export function applyChange(
       return wish({ holds: [...others, { ...holdOn(device), kind: 'in', vm: apply.vm }] });
     case 'detach':
       return wish({ holds: [...others, { ...holdOn(device), kind: 'out' }] });
-    case 'start': {
-      const vms = observed.vms.map((vm) => (vm.uuid === apply.vm ? started(vm, controllersOf) : vm));
+    case 'start':
+    case 'restart': {
+      const isFresh = apply.do === 'restart';
+      const vms = observed.vms.map((vm) => (vm.uuid === apply.vm ? started(vm, isFresh, controllersOf) : vm));
       return { ...input, observed: { ...observed, vms } };
     }
   }
@@ -86,6 +88,7 @@ function isWorthIt(apply: Change['apply'], now: Outcome, end: Outcome): boolean 
   switch (apply.do) {
     case 'attach':
     case 'start':
+    case 'restart':
       return end.is === 'attached' && end.vm === apply.vm;
     case 'detach':
       return end.is === 'left';
@@ -117,6 +120,9 @@ function candidates(input: PlanInput, device: UsbDevice, { decider, outcome, los
     const { name = '', power, isUnknown } = vmNow(outcome.vm) ?? {};
     if (power !== undefined && STARTABLE.has(power) && isUnknown !== true) {
       add('start', `Start VM ${name}`, `usher vm start ${name}`, { do: 'start', vm: outcome.vm });
+    }
+    if (outcome.for === 'device model' && power === 'running') {
+      add('restart', `Restart VM ${name}`, `usher vm restart ${name}`, { do: 'restart', vm: outcome.vm });
     }
   }
   if (decider.by === 'hold') {
@@ -208,14 +214,11 @@ function holdOn({ backend, busid, generation }: UsbDevice): Omit<Hold, 'kind'> {
   return { backend, busid, generation, createdAt: Number.MAX_SAFE_INTEGER };
 }
 
-function started({ uuid, name, domain }: ObservedVm, controllersOf: PlannedControllers): ObservedVm {
-  return {
-    uuid,
-    name,
-    power: 'running',
-    isOpen: true,
-    domain: domain ?? { controllers: controllersOf(uuid), attachments: [] },
-  };
+/** Gives a VM that runs: with a new domain when it had none, or when it is to be fresh. */
+function started({ uuid, name, domain }: ObservedVm, isFresh: boolean, controllersOf: PlannedControllers): ObservedVm {
+  const kept = isFresh ? undefined : domain;
+  const running = kept ?? { controllers: controllersOf(uuid), attachments: [] };
+  return { uuid, name, power: 'running', isOpen: true, domain: running };
 }
 
 function endOf(input: PlanInput, device: UsbDevice): Outcome {

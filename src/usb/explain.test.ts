@@ -5,6 +5,7 @@ import type { Controller } from '../hypervisor/driver.ts';
 import { applyChange } from './changes.ts';
 import { explain, namesIn, sayOutcome, summarize } from './explain.ts';
 import { foresee } from './foresee.ts';
+import { controllerKey } from './plan.ts';
 import type { PlanInput } from './plan-types.ts';
 import {
   assignment,
@@ -49,6 +50,36 @@ suite('explain: sentences', () => {
       'It is attached to VM vm1 at port 0-3.',
       'Assignment 7 (dom0:1-*) gives it to VM vm1: it matches by port.',
       'The port is what its backend says, whatever is plugged there: trusted.',
+    ]);
+  });
+
+  test('a device that one more controller is added for', () => {
+    const vms = [runningVm(1, [], { controllers: [], canAddController: true })];
+    const parts = { devices: [device], vms, assignments: [assignment(7, 1, 'dom0:1-*')] };
+    const { verdict, because } = explained(parts);
+    assert.equal(because[0], 'It is being attached to VM vm1; the VM gets one more USB controller for it first.');
+    assert.equal(summarize(verdict, String), 'one more USB controller is added for it');
+    const entry = { state: 'failed', generation: '', vm: vmId(1), failures: 2, retryAt: 3_000 } as const;
+    const memory = new Map([[controllerKey(vmId(1)), { ...entry, lastError: 'no slot' }]]);
+    assert.deepEqual(
+      explained({ ...parts, memory }).because.filter((line) => line.includes('no slot')),
+      [
+        'It is waiting for VM vm1: VM vm1 has no USB controller, and one more controller could not be added: no slot.',
+        'Adding a USB controller failed 2 times in a row: no slot. The next try comes in 2 s.',
+      ],
+    );
+  });
+
+  test('a device whose VM has lost its device model', () => {
+    const vm = runningVm(1, [], { controllers: [] });
+    const usbTrouble = 'its device model is gone';
+    const vms = [{ ...vm, domain: { controllers: [], attachments: [], usbTrouble } }];
+    const parts = { devices: [device], vms, assignments: [assignment(7, 1, 'dom0:1-*')] };
+    assert.equal(explained(parts).because[0], 'It is waiting for VM vm1: its device model is gone.');
+    assert.deepEqual(changesOf(parts), [
+      'usher vm restart vm1 => attached to VM vm1',
+      'usher usb unassign 7 => left with its backend',
+      'usher usb detach dom0:1-1 => left with its backend',
     ]);
   });
 

@@ -4,7 +4,7 @@ import { formatDevicePattern } from '../model/assignment.ts';
 import type { VmUuid } from '../model/ids.ts';
 import { deviceKey, formatSlot, type UsbDevice } from '../model/usb.ts';
 import { listChanges, type PlannedControllers } from './changes.ts';
-import { plan } from './plan.ts';
+import { controllerKey, plan } from './plan.ts';
 import type { Change, Loser, Outcome, PlanInput, Verdict } from './plan-types.ts';
 import { whyLeft } from './reasons.ts';
 
@@ -35,6 +35,7 @@ export function explain(
     ...sayDecider(verdict, nameOf),
     ...sayTwins(verdict),
     ...sayFailures(input, key),
+    ...sayControllerFailures(input, verdict),
   ];
   const isFree = device !== undefined && device.guard === undefined;
   const changes = isFree ? listChanges(input, device, verdict, controllersOf) : [];
@@ -46,6 +47,7 @@ export function summarize(verdict: Verdict, nameOf: (vm: VmUuid) => string): str
   const { decider, outcome } = verdict;
   if (outcome.is === 'waiting') return printable(outcome.detail, 300);
   if ('stuck' in outcome && outcome.stuck !== undefined) return `it is stuck: ${printable(outcome.stuck, 300)}`;
+  if ('needs' in outcome) return 'one more USB controller is added for it';
   if (verdict.isGone) return 'it was unplugged';
   switch (decider.by) {
     case 'assignment':
@@ -100,6 +102,7 @@ function sayWhere(verdict: Verdict, device: UsbDevice | undefined, nameOf: (vm: 
   if (device === undefined) return `It is ${where}; its backend cannot be read, so it is left alone.`;
   if (outcome.is === 'attached') return `It is ${where} at port ${formatSlot(outcome.slot)}${stuck}`;
   if (outcome.is === 'waiting') return `It is ${where}: ${sentenceEnd(outcome.detail)}`;
+  if ('needs' in outcome) return `It is ${where}; the VM gets one more USB controller for it first${stuck}`;
   return `It is ${where}${stuck}`;
 }
 
@@ -142,12 +145,18 @@ function sayTwins({ twins }: Verdict): string[] {
   return [`${listWords(twins, 'and')} ${have} the same device id: only ports tell them apart.`];
 }
 
-function sayFailures({ memory, now }: PlanInput, key: string): string[] {
+function sayFailures({ memory, now }: PlanInput, key: string, what = 'It'): string[] {
   const { failures = 0, lastError, retryAt } = memory.get(key) ?? {};
   if (failures === 0 || lastError === undefined) return [];
   const next =
     retryAt === undefined || retryAt <= now ? '' : ` The next try comes in ${Math.ceil((retryAt - now) / 1000)} s.`;
-  return [`It failed ${failures === 1 ? 'once' : `${failures} times in a row`}: ${sentenceEnd(lastError)}${next}`];
+  return [`${what} failed ${failures === 1 ? 'once' : `${failures} times in a row`}: ${sentenceEnd(lastError)}${next}`];
+}
+
+function sayControllerFailures(input: PlanInput, { outcome }: Verdict): string[] {
+  if (outcome.is !== 'attaching' && outcome.is !== 'waiting') return [];
+  const isAbout = outcome.is === 'attaching' ? outcome.needs !== undefined : outcome.for === 'controller';
+  return isAbout ? sayFailures(input, controllerKey(outcome.vm), 'Adding a USB controller') : [];
 }
 
 function sayTime(at: number): string {

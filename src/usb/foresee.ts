@@ -2,12 +2,15 @@
  * What would become of the devices if every step succeeded at once: for explanations, and for tests that the planner comes
  * to an end. Pure; nothing is done.
  */
-import { deviceKey } from '../model/usb.ts';
+import { CONTROLLER_SPEEDS, deviceKey } from '../model/usb.ts';
 import { plan } from './plan.ts';
 import type { ObservedVm, Plan, PlanInput, Step } from './plan-types.ts';
 
 /** More rounds than any device needs: out of wrong VMs one by one, then into the right one. */
 const MAX_ROUNDS = 20;
+
+/** What one more controller is taken to be: what is left out differs from driver to driver, but for the speeds. */
+const NEXT_CONTROLLER = { version: 3, ports: 8, speeds: CONTROLLER_SPEEDS[3] } as const;
 
 /** Gives the input as it would be after the steps. */
 export function applySteps(input: PlanInput, steps: readonly Step[]): PlanInput {
@@ -41,6 +44,11 @@ export function foresee(input: PlanInput, only?: string): Plan {
 
 function applyStep(vm: ObservedVm, step: Exclude<Step, { kind: 'dropHold' }>): ObservedVm {
   if (vm.domain === undefined) return vm;
+  if (step.kind === 'addController') {
+    const { controllers } = vm.domain;
+    const index = Math.max(-1, ...controllers.map((other) => other.index)) + 1;
+    return { ...vm, domain: { ...vm.domain, controllers: [...controllers, { index, ...NEXT_CONTROLLER }] } };
+  }
   const key = deviceKey(step.kind === 'attach' ? step.device : step.attachment);
   const slot = step.kind === 'attach' ? step.slot : step.attachment;
   const others = vm.domain.attachments.filter(

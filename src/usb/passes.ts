@@ -10,7 +10,7 @@ import type { VmUuid } from '../model/ids.ts';
 import { deviceKey, type UsbDevice } from '../model/usb.ts';
 import { Attacher, type AttacherOptions, type StepResult } from './attacher.ts';
 import { Observer } from './observer.ts';
-import { holdKey, plan } from './plan.ts';
+import { controllerKey, holdKey, plan } from './plan.ts';
 import type { Desired, LastPlace, ObservedVm, Plan, PlanInput, Step, StepExecutors, Verdict } from './plan-types.ts';
 
 /** Where something may have changed. `wishes`: assignments or holds. */
@@ -184,7 +184,9 @@ export class Passes {
       const input = this.planInput();
       this.#plan = plan(input);
       this.#verdicts = new Map(this.#plan.verdicts.map((verdict) => [verdict.device, verdict]));
-      this.attacher.keepOnly(new Set([...this.#verdicts.keys(), ...input.desired.holds.map(holdKey)]));
+      const growing = input.observed.vms.filter(({ domain }) => domain?.canAddController === true);
+      const ofVms = growing.map(({ uuid }) => controllerKey(uuid));
+      this.attacher.keepOnly(new Set([...this.#verdicts.keys(), ...input.desired.holds.map(holdKey), ...ofVms]));
       this.#rememberPlaces(input);
       this.attacher.submit(this.#plan.steps);
       this.#wakeLater(this.#plan.wakeAt);

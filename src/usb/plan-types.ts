@@ -11,7 +11,7 @@ export interface ObservedVm {
   readonly name: string;
   readonly power: PowerState;
   /** Absent when there is none, or when it is dead. */
-  readonly domain?: Pick<Domain, 'controllers' | 'attachments'>;
+  readonly domain?: Pick<Domain, 'controllers' | 'attachments' | 'canAddController' | 'usbTrouble'>;
   /** Whether devices may move in and out now: not while the VM is being saved, restored or stopped. */
   readonly isOpen: boolean;
   /** Everything is to leave it, and nothing to enter: before it is suspended or shut down. */
@@ -57,7 +57,7 @@ export interface LastPlace extends UsbSlot {
   readonly generation: string;
 }
 
-/** By step key, see plan.ts: the device's for what moves it. */
+/** By step key, see plan.ts: the device's for what moves it, the VM's for its next controller. */
 export type Memory = ReadonlyMap<string, DeviceMemory>;
 
 export interface PlanInput {
@@ -74,6 +74,8 @@ export interface PlanInput {
 export interface StepArgs {
   attach: { readonly vm: VmUuid; readonly slot: UsbSlot; readonly device: UsbDevice; readonly why: string };
   detach: { readonly vm: VmUuid; readonly attachment: Attachment; readonly why: string };
+  /** For devices that find no port in the VM; they are planned again when it is there. */
+  addController: { readonly vm: VmUuid; readonly why: string };
   /** A hold whose device was unplugged: it has served. */
   dropHold: { readonly hold: Hold; readonly why: string };
 }
@@ -93,16 +95,22 @@ export type Decider =
 export type Outcome =
   /** It is where it belongs; with `stuck`, it ought to leave and cannot. */
   | { readonly is: 'attached'; readonly vm: VmUuid; readonly slot: UsbSlot; readonly stuck?: string }
-  /** A step to bring it there is planned or under way; `stuck`: why it does not end. */
-  | { readonly is: 'attaching'; readonly vm: VmUuid; readonly stuck?: string }
+  /**
+   * A step to bring it there is planned or under way; `stuck`: why it does not end. `needs`: the VM gets one more
+   * controller first, and then it gets a port of that.
+   */
+  | { readonly is: 'attaching'; readonly vm: VmUuid; readonly stuck?: string; readonly needs?: 'controller' }
   /** It belongs to a VM that cannot have it now. */
   | { readonly is: 'waiting'; readonly vm: VmUuid; readonly for: WaitReason; readonly detail: string }
   /** A step to take it out of this VM is planned, under way or to be tried again; it may go on to another afterwards. */
   | { readonly is: 'detaching'; readonly vm: VmUuid; readonly stuck?: string }
   /** It stays with its backend. */
   | { readonly is: 'left' };
-/** For the VM to run and be open, a free port, a controller that fits, the next try, or another VM to give it back. */
-export type WaitReason = 'vm' | 'port' | 'controller' | 'retry' | 'release';
+/**
+ * For the VM to run and be open, its device model to be there again, a free port, a controller that fits, the next try,
+ * or another VM to give it back.
+ */
+export type WaitReason = 'vm' | 'device model' | 'port' | 'controller' | 'retry' | 'release';
 
 /** An assignment that matches but does not decide, and why not. */
 export interface Loser {
@@ -122,7 +130,7 @@ export interface Change {
     | { readonly do: 'release' }
     | { readonly do: 'attach'; readonly vm: VmUuid }
     | { readonly do: 'detach' }
-    | { readonly do: 'start'; readonly vm: VmUuid };
+    | { readonly do: 'start' | 'restart'; readonly vm: VmUuid };
   /** What the verdict would be: the outcome's word and the VM. */
   readonly gives: { readonly is: Outcome['is']; readonly vm?: VmUuid };
 }

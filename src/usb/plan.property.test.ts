@@ -5,7 +5,7 @@ import type { Attachment, UsbDevice } from '../model/usb.ts';
 import { deviceKey, formatSlot } from '../model/usb.ts';
 import { applySteps } from './foresee.ts';
 import { plan, stepKey } from './plan.ts';
-import type { DeviceMemory, ObservedVm, PlanInput, Step } from './plan-types.ts';
+import type { DeviceMemory, ObservedVm, PlanInput, Step, StepOf } from './plan-types.ts';
 import {
   assignment,
   controller,
@@ -56,6 +56,7 @@ const inputs = fc
       maxLength: VMS,
     }),
     ports: fc.array(fc.integer({ min: 0, max: 3 }), { minLength: VMS, maxLength: VMS }),
+    growing: fc.array(fc.boolean(), { minLength: VMS, maxLength: VMS }),
     assignments: fc.array(
       fc.tuple(
         fc.integer({ min: 1, max: VMS }),
@@ -74,7 +75,9 @@ const inputs = fc
     world({
       devices: parts.devices.filter(({ backend }) => parts.backends.includes(backend)),
       backends: parts.backends,
-      vms: parts.powers.map((power, i) => vmOf(i + 1, power, parts.ports[i] ?? 1, parts.attachments)),
+      vms: parts.powers.map((power, i) => {
+        return vmOf(i + 1, power, parts.ports[i] ?? 1, parts.attachments, parts.growing[i] ?? false);
+      }),
       assignments: parts.assignments.map(([vm, pattern, mode], i) => assignment(i + 1, vm, pattern, mode as 'auto')),
       holds: parts.holds.map(([{ place, serial, generation }, vm]) => {
         const device = plug(place, serial, generation, false);
@@ -93,6 +96,7 @@ function vmOf(
   power: string,
   ports: number,
   all: readonly { vm: number; port: number; device: { place: string; serial: string; generation: string } }[],
+  canAddController: boolean,
 ): ObservedVm {
   if (power === 'halted') return haltedVm(number);
   const own = new Map<number, Attachment>();
@@ -103,6 +107,7 @@ function vmOf(
   }
   return runningVm(number, [...own.values()], {
     controllers: [controller(0, ports)],
+    canAddController,
     isOpen: power === 'open',
     isReleasing: power === 'releasing',
   });
@@ -118,6 +123,10 @@ function checkSteps(input: PlanInput, steps: readonly Step[]): void {
   for (const step of steps) {
     if (step.kind === 'dropHold') continue;
     assert.equal(input.memory.get(stepKey(step))?.inFlight, undefined, 'nothing while a step is under way');
+    if (step.kind === 'addController') {
+      checkNeed(input, steps, step);
+      continue;
+    }
     const vm = input.observed.vms.find(({ uuid }) => uuid === step.vm);
     const isBackendRead = input.observed.backends.has(stepKey(step).split(':')[0] ?? '');
     assert.ok(isBackendRead || vm?.isReleasing, 'the backend can be read');
@@ -134,17 +143,35 @@ function checkSteps(input: PlanInput, steps: readonly Step[]): void {
   assert.equal(new Set(slots).size, slots.length, 'no port twice');
 }
 
+/** A controller is added for a VM that is open, can have one, and has no port left after this plan's steps. */
+function checkNeed(input: PlanInput, steps: readonly Step[], { vm: uuid }: StepOf<'addController'>): void {
+  const vm = input.observed.vms.find((other) => other.uuid === uuid);
+  assert.ok(vm?.domain?.canAddController && vm.isOpen && !vm.isReleasing, 'the VM can have one more');
+  const underWay = [...steps, ...[...input.memory.values()].flatMap(({ inFlight }) => inFlight ?? [])];
+  const taken = new Set(vm.domain.attachments.map(formatSlot));
+  for (const step of underWay) {
+    if (step.kind === 'attach' && step.vm === uuid) taken.add(formatSlot(step.slot));
+    if (step.kind === 'detach' && step.vm === uuid) taken.add(formatSlot(step.attachment));
+  }
+  const ports = vm.domain.controllers.reduce((sum, { ports: own }) => sum + own, 0);
+  assert.equal(taken.size, ports, 'no port is left');
+}
+
 test('plan: applied again and again it comes to an end, and what it ends in is right', () => {
   fc.assert(
     fc.property(inputs, (start) => {
       let input = start;
+      const added: string[] = [];
       for (let round = 0; ; round++) {
         const { steps } = plan(input);
         checkSteps(input, steps);
+        assert.deepEqual(plan(input).steps, steps, 'the same again');
+        for (const step of steps) if (step.kind === 'addController') added.push(step.vm);
         if (steps.length === 0) break;
         assert.ok(round < 12, `still busy: ${steps.map(wordOf).join(', ')}`);
         input = applySteps(input, steps);
       }
+      assert.equal(new Set(added).size, added.length, 'one more controller has ports for all devices that there are');
       for (const { device, decider, outcome } of plan(input).verdicts) {
         const places = whereIs(input, device);
         const isRead = input.observed.backends.has(device.split(':')[0] ?? '');
@@ -154,6 +181,9 @@ test('plan: applied again and again it comes to an end, and what it ends in is r
         assert.notEqual(outcome.is, 'detaching');
         if (isRead && decider.by === 'guard') assert.deepEqual(open, []);
         if (outcome.is === 'left') assert.deepEqual(places, []);
+        const growing = input.observed.vms.filter(({ domain }) => domain?.canAddController).map(({ uuid }) => uuid);
+        const isShort = outcome.is === 'waiting' && (outcome.for === 'port' || outcome.for === 'controller');
+        assert.ok(!isShort || !growing.includes(outcome.vm), 'no port, though there could be one');
         if (outcome.is === 'attached') assert.ok(places.some(({ vm }) => vm === outcome.vm));
       }
     }),
@@ -200,7 +230,9 @@ class Model {
     const replace = (one: ObservedVm) =>
       this.#observe({ vms: observed.vms.map((other) => (other.uuid === one.uuid ? one : other)) });
     if (what === 'die') replace(haltedVm(vm));
-    if (what === 'start' && observed.vms[vm - 1]?.domain === undefined) replace(runningVm(vm));
+    const isGrowing = vm % 2 === 0;
+    const fresh = runningVm(vm, [], { controllers: [controller(0, 1)], canAddController: isGrowing });
+    if (what === 'start' && observed.vms[vm - 1]?.domain === undefined) replace(fresh);
   }
 
   /** Executes the steps but for those that fail, which are remembered, and those that go on. */

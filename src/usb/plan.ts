@@ -5,25 +5,28 @@
 import type { Hold } from '../model/assignment.ts';
 import type { VmUuid } from '../model/ids.ts';
 import { type Attachment, deviceKey, type UsbDevice, type UsbSlot } from '../model/usb.ts';
-import { type Claim, type Decision, decide, indexClaims } from './decide.ts';
-import type { Memory, ObservedVm, Outcome, Plan, PlanInput, Step, Verdict, WaitReason } from './plan-types.ts';
+import { type Decision, decide } from './decide.ts';
+import type { ObservedVm, Outcome, Plan, PlanInput, Step, Verdict, WaitReason } from './plan-types.ts';
 import { Ports } from './ports.ts';
 import { whyClosed, whyLeft, whyStale, whyWanted } from './reasons.ts';
+import { isReady, isTaking, mayLeave, nameOf, type Survey, survey } from './survey.ts';
 
-/** Names what a step occupies while it is under way: the device, or the hold. The key of {@link Memory}. */
+/** Names what a step occupies while it is under way: the device, the hold, or the VM's next controller. The key of {@link Memory}. */
 export function stepKey(step: Step): string {
   switch (step.kind) {
     case 'attach':
       return deviceKey(step.device);
     case 'detach':
       return deviceKey(step.attachment);
+    case 'addController':
+      return controllerKey(step.vm);
     case 'dropHold':
       return holdKey(step.hold);
   }
 }
 
 /**
- * Plans the next steps: at most one for each device, each legal at once. Applying them and planning again ends, after a
+ * Plans the next steps: at most one for each device, at most one more controller for each VM, each legal at once. Applying them and planning again ends, after a
  * few rounds, in a plan without steps. With `only`, plans for that one device (`backend:busid`), as if alone.
  *
  * INVARIANTS: a device that is attached anywhere, or under way, gets no attach step; a guarded device never gets one; a
@@ -38,26 +41,13 @@ export function plan(input: PlanInput, only?: string): Plan {
   const wants = drafts.filter((one) => one.want !== undefined);
   const ports = new Ports(input.memory);
   const ranks = new Map(wants.map((one) => [one, rankOf(one, input)]));
-  for (const one of wants.sort((a, b) => (ranks.get(b) ?? 0) - (ranks.get(a) ?? 0))) place(one, ports, input);
+  const added = new Map<VmUuid, Step>();
+  for (const one of wants.sort((a, b) => (ranks.get(b) ?? 0) - (ranks.get(a) ?? 0))) place(one, ports, input, added);
   const ended = only === undefined ? endHolds(input, world) : { steps: [], retryAt: [] };
-  const steps = [...ended.steps, ...drafts.flatMap(({ step }) => step ?? [])];
+  const steps = [...ended.steps, ...added.values(), ...drafts.flatMap(({ step }) => step ?? [])];
   const wakeAt = Math.min(...ended.retryAt, ...drafts.flatMap(({ retryAt }) => retryAt ?? []));
   const verdicts = drafts.map((one) => verdictOf(one, world));
   return wakeAt === Number.POSITIVE_INFINITY ? { steps, verdicts } : { steps, verdicts, wakeAt };
-}
-
-/** The input, indexed. */
-interface World {
-  readonly keys: ReadonlySet<string>;
-  readonly backends: ReadonlySet<string>;
-  readonly devices: ReadonlyMap<string, UsbDevice>;
-  readonly attachments: ReadonlyMap<string, readonly Attachment[]>;
-  readonly vms: ReadonlyMap<VmUuid, ObservedVm>;
-  readonly holds: ReadonlyMap<string, Hold>;
-  readonly keysById: ReadonlyMap<string, readonly string[]>;
-  readonly memory: Memory;
-  readonly now: number;
-  claimsOn(device: UsbDevice): Claim[];
 }
 
 /** What is being worked out about one device. */
@@ -73,43 +63,10 @@ interface Draft {
   want?: { readonly vm: ObservedVm; readonly device: UsbDevice };
 }
 
-function survey({ observed, desired, memory, now }: PlanInput): World {
-  const devices = new Map<string, UsbDevice>();
-  const keysById = new Map<string, string[]>();
-  for (const device of observed.devices) {
-    const key = deviceKey(device);
-    if (!observed.backends.has(device.backend) || devices.has(key)) continue;
-    devices.set(key, device);
-    append(keysById, device.deviceId, key);
-  }
-  const attachments = new Map<string, Attachment[]>();
-  for (const { domain } of observed.vms) {
-    for (const attachment of domain?.attachments ?? []) append(attachments, deviceKey(attachment), attachment);
-  }
-  const holds = new Map<string, Hold>();
-  for (const hold of desired.holds) {
-    const key = deviceKey(hold);
-    const isNewer = hold.createdAt >= (holds.get(key)?.createdAt ?? Number.NEGATIVE_INFINITY);
-    if (hold.generation === devices.get(key)?.generation && isNewer) holds.set(key, hold);
-  }
-  return {
-    keys: new Set([...devices.keys(), ...attachments.keys()]),
-    backends: observed.backends,
-    devices,
-    attachments,
-    vms: new Map(observed.vms.map((vm) => [vm.uuid, vm])),
-    holds,
-    keysById,
-    memory,
-    now,
-    claimsOn: indexClaims(desired.assignments),
-  };
-}
-
 /** Holds end with the plug that they are about. */
 function endHolds(
   { desired }: PlanInput,
-  { backends, devices, memory, now }: World,
+  { backends, devices, memory, now }: Survey,
 ): { steps: Step[]; retryAt: number[] } {
   const steps: Step[] = [];
   const retryAt: number[] = [];
@@ -123,7 +80,7 @@ function endHolds(
   return { steps, retryAt };
 }
 
-function draft(key: string, world: World): Draft {
+function draft(key: string, world: Survey): Draft {
   const device = world.devices.get(key);
   const attached = world.attachments.get(key) ?? [];
   const attachments = attached.filter((attachment) => isKnown(attachment, world));
@@ -148,14 +105,14 @@ function draft(key: string, world: World): Draft {
 }
 
 /** What is said of a step under way: its VM, and why its end is not seen, if so. */
-function underWay({ vm }: { readonly vm: VmUuid }, key: string, { vms, memory }: World) {
+function underWay({ vm }: { readonly vm: VmUuid }, key: string, { vms, memory }: Survey) {
   const there = vms.get(vm);
   const stuck = there?.isOutOfSight === true ? whyClosed(there) : memory.get(key)?.lastError;
   return stuck === undefined ? { vm } : { vm, stuck };
 }
 
 /** Whether anything may be said, or done, about it: its backend can be read, or it has to leave its VM in any case. */
-function isKnown({ backend, vm }: Attachment, { backends, vms }: World): boolean {
+function isKnown({ backend, vm }: Attachment, { backends, vms }: Survey): boolean {
   return backends.has(backend) || vms.get(vm)?.isReleasing === true;
 }
 
@@ -164,7 +121,7 @@ function leaveAlone(one: Draft, [attachment]: readonly Attachment[]): void {
 }
 
 /** The device is attached, or something that is gone still is: keep one attachment at most, detach another first. */
-function draftAttached(one: Draft, world: World): void {
+function draftAttached(one: Draft, world: Survey): void {
   const { device, attachments, decision } = one;
   const stays = (attachment: Attachment) =>
     whyStale(attachment, device) === undefined &&
@@ -188,7 +145,7 @@ function draftAttached(one: Draft, world: World): void {
 }
 
 /** What is to leave is in a VM that is closed now. */
-function draftStuck(one: Draft, [attachment]: readonly Attachment[], world: World): void {
+function draftStuck(one: Draft, [attachment]: readonly Attachment[], world: Survey): void {
   if (attachment === undefined || one.outcome.is === 'attached') return;
   const target = one.decision?.target;
   const closed = whyClosed(world.vms.get(attachment.vm));
@@ -201,7 +158,7 @@ function draftStuck(one: Draft, [attachment]: readonly Attachment[], world: Worl
 }
 
 /** The device is attached nowhere: it wants a port in its VM, or waits. */
-function draftDetached(one: Draft, device: UsbDevice, target: VmUuid, world: World): void {
+function draftDetached(one: Draft, device: UsbDevice, target: VmUuid, world: Survey): void {
   const vm = world.vms.get(target);
   const retryAt = retryOf(one.key, device.generation, target, world);
   const elsewhere = world
@@ -211,7 +168,9 @@ function draftDetached(one: Draft, device: UsbDevice, target: VmUuid, world: Wor
   const wait = (reason: WaitReason, detail: string) => {
     one.outcome = { is: 'waiting', vm: target, for: reason, detail };
   };
-  if (vm === undefined || !isReady(vm)) wait('vm', whyClosed(vm));
+  const trouble = vm?.domain?.usbTrouble;
+  if (vm === undefined || !isTaking(vm)) wait('vm', whyClosed(vm));
+  else if (trouble !== undefined) wait('device model', trouble);
   else if (elsewhere !== undefined) wait('release', `VM ${elsewhere.name} may have it, and cannot be observed`);
   else if (retryAt === undefined) one.want = { vm, device };
   else {
@@ -230,8 +189,8 @@ function lastSlot({ key, want }: Draft, { lastPlaces }: PlanInput): UsbSlot | un
   return last?.vm === want?.vm.uuid && last?.generation === want?.device.generation ? last : undefined;
 }
 
-/** Gives the device a port and so completes its attach step, or says what the VM lacks. */
-function place(one: Draft, ports: Ports, input: PlanInput): void {
+/** Gives the device a port and so completes its attach step, or says what the VM lacks, and gets it if it can. */
+function place(one: Draft, ports: Ports, input: PlanInput, added: Map<VmUuid, Step>): void {
   if (one.want === undefined) return;
   const { vm, device } = one.want;
   const choice = ports.take(vm, device, { asked: one.decision?.slot, last: lastSlot(one, input) });
@@ -244,12 +203,34 @@ function place(one: Draft, ports: Ports, input: PlanInput): void {
       device,
       why: whyWanted(one.decision?.decider, vm.name),
     };
+  } else if (vm.domain?.canAddController === true && one.decision?.slot === undefined) {
+    awaitController(one, vm, choice.detail, input, added);
   } else {
     one.outcome = { is: 'waiting', vm: vm.uuid, for: choice.lacks, detail: choice.detail };
   }
 }
 
-function verdictOf({ key, device, attachments, decision, outcome }: Draft, world: World): Verdict {
+/** One more controller is for all devices that find no port in the VM: when it is there, they are planned again. */
+function awaitController(
+  one: Draft,
+  { uuid: vm }: ObservedVm,
+  lack: string,
+  { memory, now }: PlanInput,
+  added: Map<VmUuid, Step>,
+): void {
+  const { inFlight, retryAt = now, lastError } = memory.get(controllerKey(vm)) ?? {};
+  if (inFlight === undefined && retryAt > now) {
+    one.retryAt = retryAt;
+    const detail = `${lack}, and one more controller could not be added: ${lastError ?? 'the last try failed'}`;
+    one.outcome = { is: 'waiting', vm, for: 'controller', detail };
+    return;
+  }
+  one.outcome = { is: 'attaching', vm, needs: 'controller', ...(lastError === undefined ? {} : { stuck: lastError }) };
+  const why = `${one.key} belongs there, and ${lack}`;
+  if (inFlight === undefined && !added.has(vm)) added.set(vm, { kind: 'addController', vm, why });
+}
+
+function verdictOf({ key, device, attachments, decision, outcome }: Draft, world: Survey): Verdict {
   const [attachment = world.attachments.get(key)?.[0]] = attachments;
   const deviceId = device?.deviceId ?? attachment?.deviceId ?? '';
   return {
@@ -263,23 +244,14 @@ function verdictOf({ key, device, attachments, decision, outcome }: Draft, world
   };
 }
 
-/** Whether a device may be attached to it now. */
-function isReady(vm: ObservedVm | undefined): boolean {
-  return vm?.domain !== undefined && vm.isOpen && vm.isReleasing !== true && vm.isUnknown !== true;
-}
-
-function mayLeave(vm: ObservedVm | undefined): boolean {
-  return vm?.domain !== undefined && (vm.isOpen || vm.isReleasing === true) && vm.isUnknown !== true;
-}
-
 /** When the next try of this plug with this VM is due, if that is not now. */
-function retryOf(key: string, generation: string, vm: VmUuid, { memory, now }: World): number | undefined {
+function retryOf(key: string, generation: string, vm: VmUuid, { memory, now }: Survey): number | undefined {
   const entry = memory.get(key);
   if (entry?.retryAt === undefined || entry.retryAt <= now) return undefined;
   return entry.generation === generation && entry.vm === vm ? entry.retryAt : undefined;
 }
 
-function whyDetach({ device, decision }: Draft, attachment: Attachment, world: World): string {
+function whyDetach({ device, decision }: Draft, attachment: Attachment, world: Survey): string {
   const vm = world.vms.get(attachment.vm);
   if (vm?.isReleasing === true) return whyClosed(vm);
   const stale = whyStale(attachment, device);
@@ -287,10 +259,6 @@ function whyDetach({ device, decision }: Draft, attachment: Attachment, world: W
   if (decision?.target === undefined) return whyLeft(decision?.decider);
   if (decision.target !== attachment.vm) return whyWanted(decision.decider, nameOf(decision.target, world));
   return `it is attached to VM ${nameOf(attachment.vm, world)} twice`;
-}
-
-function nameOf(vm: VmUuid, world: World): string {
-  return world.vms.get(vm)?.name ?? vm;
 }
 
 function slotOf({ controller, port }: UsbSlot): UsbSlot {
@@ -302,8 +270,7 @@ export function holdKey(hold: Hold): string {
   return `hold ${deviceKey(hold)} ${hold.generation}`;
 }
 
-function append<V>(map: Map<string, V[]>, key: string, value: V): void {
-  const list = map.get(key);
-  if (list === undefined) map.set(key, [value]);
-  else list.push(value);
+/** Names the next controller of a VM among what is under way: there is one at a time. */
+export function controllerKey(vm: VmUuid): string {
+  return `controller ${vm}`;
 }

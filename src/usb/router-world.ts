@@ -1,5 +1,5 @@
 /** For tests of the router only: a world of VMs and devices that executes steps, slowly or badly as it is told. */
-import type { DeviceSource } from '../hypervisor/driver.ts';
+import type { Controller, DeviceSource } from '../hypervisor/driver.ts';
 import { ManualClock, sleep } from '../lib/clock.ts';
 import { Fault } from '../lib/fault.ts';
 import type { Assignment, Hold } from '../model/assignment.ts';
@@ -11,6 +11,7 @@ import { Router } from './router.ts';
 import { controller, vmId, wordOf } from './test-world.ts';
 
 interface WorldVm {
+  controllers: Controller[];
   attachments: Attachment[];
   isRunning: boolean;
   isOpen: boolean;
@@ -30,14 +31,20 @@ export class RouterWorld {
   attachMs = 0;
   detachMs = 0;
   observeMs = 0;
+  addControllerMs = 0;
+  /** As many controllers a VM can have, with those that are added. */
+  maxControllers = 0;
   failing: (step: string) => boolean = () => false;
   hanging = new Set<VmUuid>();
   isReadable = true;
+  readonly #ports: number;
   #hint: (() => void) | undefined;
   readonly router: Router;
 
-  constructor(vms: number, options: Partial<RouterOptions> = {}) {
-    for (let n = 1; n <= vms; n++) this.vms.set(vmId(n), { attachments: [], isRunning: true, isOpen: true });
+  /** `ports`: of the controller that each VM starts with. */
+  constructor(vms: number, options: Partial<RouterOptions> = {}, ports = 4) {
+    this.#ports = ports;
+    for (let n = 1; n <= vms; n++) this.addVm(n);
     const source: DeviceSource = {
       backend: 'dom0',
       list: async () => {
@@ -58,6 +65,7 @@ export class RouterWorld {
       executors: {
         attach: (step, signal) => this.#attach(step, signal),
         detach: (step, signal) => this.#detach(step, signal),
+        addController: (step, signal) => this.#addController(step, signal),
         dropHold: async ({ hold }) => {
           this.log.push(`dropHold ${deviceKey(hold)}`);
           this.holds = this.holds.filter((other) => other !== hold);
@@ -67,6 +75,12 @@ export class RouterWorld {
       attacher: { random: () => 0 },
       ...options,
     });
+  }
+
+  /** Adds a VM that runs, without a word to the router. */
+  addVm(number: number): void {
+    const controllers = [controller(0, this.#ports)];
+    this.vms.set(vmId(number), { controllers, attachments: [], isRunning: true, isOpen: true });
   }
 
   async start(): Promise<void> {
@@ -95,7 +109,7 @@ export class RouterWorld {
   /** Ends a VM's domain, or starts a new one, without a word to the router. */
   power(number: number, isRunning: boolean): void {
     const vm = this.#vm(vmId(number));
-    Object.assign(vm, { isRunning, attachments: [] });
+    Object.assign(vm, { isRunning, controllers: [controller(0, this.#ports)], attachments: [] });
   }
 
   setOpen(number: number, isOpen: boolean): void {
@@ -121,9 +135,10 @@ export class RouterWorld {
     this.looks.push(nameOf(uuid));
     const vm = this.vms.get(uuid);
     if (vm === undefined) return undefined;
-    const { isRunning, isOpen, attachments } = vm;
+    const { isRunning, isOpen, controllers, attachments } = vm;
     const seen = { uuid, name: nameOf(uuid), isOpen: isOpen && isRunning };
-    const domain = { controllers: [controller()], attachments: [...attachments] };
+    const canAddController = controllers.length < this.maxControllers;
+    const domain = { controllers: [...controllers], attachments: [...attachments], canAddController };
     if (this.hanging.has(uuid)) await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
     else if (this.observeMs > 0) await sleep(this.clock, this.observeMs, signal);
     return isRunning ? { ...seen, power: 'running', domain } : { ...seen, power: 'halted' };
@@ -149,6 +164,15 @@ export class RouterWorld {
     await this.#begin(wordOf(step), this.detachMs, signal);
     const target = this.#vm(vm);
     target.attachments = target.attachments.filter((other) => formatSlot(other) !== formatSlot(attachment));
+  }
+
+  async #addController(step: StepOf<'addController'>, signal: AbortSignal): Promise<void> {
+    const vm = this.#vm(step.vm);
+    await this.#begin(wordOf(step), this.addControllerMs, signal);
+    const isIdle = ({ index }: Controller) => !vm.attachments.some((other) => other.controller === index);
+    if (vm.controllers.slice(1).some(isIdle)) this.errors.push(`${wordOf(step)}, but one that was added is not used`);
+    if (vm.controllers.length >= this.maxControllers) this.errors.push(`${wordOf(step)}, but it can have no more`);
+    vm.controllers = [...vm.controllers, controller(vm.controllers.length, 2)];
   }
 
   async #begin(word: string, ms: number, signal: AbortSignal): Promise<void> {

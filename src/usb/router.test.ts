@@ -108,7 +108,7 @@ suite('Router: what happens by itself', () => {
     world.assignments = [assignment(1, 2, 'dom0:*')];
     await world.start();
     await world.plug(device);
-    world.vms.set(vmId(2), { attachments: [], isRunning: true, isOpen: true });
+    world.addVm(2);
     world.router.hint({ vm: vmId(2) });
     await world.settle();
     assert.equal(world.whereIs(KEY), 'vm2 0-1');
@@ -241,6 +241,113 @@ suite('Router: what goes wrong', () => {
     await broken.plug(device);
     assert.deepEqual(broken.router.verdicts, []);
     await Promise.all([world.router.close(), broken.router.close()]);
+  });
+});
+
+suite('Router: controllers on demand', () => {
+  const devices = [1, 2, 3, 4, 5, 6, 7].map((port) => stick(`dom0:1-${port}`, { serial: `S${port}` }));
+  const [fifth, sixth, seventh] = ['dom0:1-5', 'dom0:1-6', 'dom0:1-7'] as const;
+  /** A VM with four ports and devices in all of them. */
+  const fullWorld = async (maxControllers: number) => {
+    const world = new RouterWorld(2);
+    world.maxControllers = maxControllers;
+    world.assignments = [assignment(1, 1, 'dom0:*')];
+    for (const one of devices.slice(0, 4)) world.devices.set(`dom0:${one.busid}`, one);
+    await world.start();
+    await world.settle();
+    assert.equal(world.log.length, 4);
+    world.log.length = 0;
+    return world;
+  };
+  const plug = async (world: RouterWorld, ...indexes: number[]) => {
+    for (const index of indexes) await world.plug(devices[index] ?? device);
+  };
+
+  test('a device that finds no port gets one of a new controller, and the next ones fill that up first', async () => {
+    const world = await fullWorld(4);
+    await plug(world, 4, 5, 6);
+    const added = world.log.filter((line) => line.startsWith('addController'));
+    assert.deepEqual(
+      [world.log[0], added, world.whereIs(fifth), world.whereIs(sixth), world.whereIs(seventh)],
+      ['addController vm1', ['addController vm1', 'addController vm1'], 'vm1 1-1', 'vm1 1-2', 'vm1 2-1'],
+    );
+    await world.router.reconcile();
+    assert.equal(world.log.filter((line) => line.startsWith('addController')).length, 2);
+    assert.deepEqual(world.errors, []);
+    await world.router.close();
+  });
+
+  test('while it comes, nothing else waits, and whoever waits for the device waits for it', async () => {
+    const world = await fullWorld(2);
+    world.addControllerMs = 100;
+    await plug(world, 4, 5);
+    assert.deepEqual(world.log, ['addController vm1']);
+    assert.equal(outcomeWord(world.router.verdictOf(fifth)?.outcome), 'attaching vm1 needs controller');
+    world.holds = [holdIn(devices[5] ?? device, 2)];
+    world.router.hint('wishes');
+    await world.settle();
+    assert.equal(world.whereIs(sixth), 'vm2 0-1', 'another VM takes it meanwhile');
+    const settled = [world.router.settleDevice(fifth), world.router.settle(vmId(1))];
+    await world.clock.advance(100);
+    await world.settle();
+    await Promise.all(settled);
+    assert.equal(world.whereIs(fifth), 'vm1 1-1');
+    assert.deepEqual(world.errors, []);
+    await world.router.close();
+  });
+
+  test('a port that comes free meanwhile is taken at once', async () => {
+    const world = await fullWorld(2);
+    world.addControllerMs = 100;
+    await plug(world, 4);
+    await world.unplug('dom0:1-2');
+    assert.equal(world.whereIs(fifth), 'vm1 0-2');
+    await world.clock.advance(100);
+    await world.settle();
+    assert.equal(world.whereIs(fifth), 'vm1 0-2');
+    await world.router.close();
+  });
+
+  test('one that cannot be added is tried again later and later, or by hand; the verdict says why', async () => {
+    const world = await fullWorld(2);
+    world.failing = (step) => step.startsWith('addController');
+    await plug(world, 4);
+    const { outcome } = world.router.verdictOf(fifth) ?? {};
+    assert.equal(outcomeWord(outcome), 'waiting vm1 controller');
+    assert.ok(outcome?.is === 'waiting');
+    assert.match(outcome.detail, /VM vm1 has no free port for it, and one more .* not be added: .*told to fail/);
+    await world.clock.advance(500);
+    await world.settle();
+    await world.clock.advance(999);
+    await world.settle();
+    assert.equal(world.log.length, 2, 'half a second, then a second');
+    await world.router.settleDevice(fifth);
+    assert.equal(world.log.length, 2, 'whoever waits for the device only does not hurry it');
+    world.failing = () => false;
+    const settled = world.router.settleDevice(fifth, undefined, 1_000, vmId(1));
+    await world.settle();
+    assert.equal(outcomeWord((await settled)?.outcome), 'attached vm1');
+    await world.router.close();
+  });
+
+  test('a VM that can have no more says so; a new domain begins anew', async () => {
+    const world = await fullWorld(1);
+    await plug(world, 4);
+    assert.equal(outcomeWord(world.router.verdictOf(fifth)?.outcome), 'waiting vm1 port');
+    world.maxControllers = 2;
+    world.failing = (step) => step.startsWith('addController');
+    world.router.hint({ vm: vmId(1) });
+    await world.settle();
+    assert.deepEqual(world.log, ['addController vm1']);
+    world.failing = () => false;
+    for (const isRunning of [false, true]) {
+      world.power(1, isRunning);
+      world.router.hint({ vm: vmId(1) });
+      await world.settle();
+    }
+    assert.match(world.whereIs(fifth), /^vm1 /);
+    assert.deepEqual(world.errors, []);
+    await world.router.close();
   });
 });
 
@@ -444,11 +551,17 @@ test('Router: whatever happens, however slowly, no device is in two VMs and all 
     fc.record({ do: fc.constant('fail' as const), isOn: fc.boolean() }),
   );
   const events = fc.array(fc.tuple(event, fc.integer({ min: 0, max: 40 })), { maxLength: 20 });
-  const delays = fc.record({ attachMs: fc.nat(30), detachMs: fc.nat(60), observeMs: fc.nat(30) });
+  const delays = fc.record({
+    attachMs: fc.nat(30),
+    detachMs: fc.nat(60),
+    observeMs: fc.nat(30),
+    addControllerMs: fc.nat(30),
+  });
   await fc.assert(
-    fc.asyncProperty(events, delays, async (list, { attachMs, detachMs, observeMs }) => {
-      const world = new RouterWorld(3);
-      Object.assign(world, { attachMs, detachMs, observeMs });
+    fc.asyncProperty(events, delays, async (list, delaysMs) => {
+      const { observeMs } = delaysMs;
+      const world = new RouterWorld(3, {}, 1);
+      Object.assign(world, delaysMs, { maxControllers: 3 });
       const started = world.router.start();
       await world.clock.advance(observeMs);
       await started;
@@ -474,7 +587,7 @@ test('Router: whatever happens, however slowly, no device is in two VMs and all 
       await reconciled;
       assert.deepEqual(world.errors, []);
       for (const { device: key, outcome } of world.router.verdicts) {
-        const expected = outcome.is === 'attached' ? new RegExp(`^vm${Number(outcome.vm.slice(-4))} 0-\\d$`) : /^-$/;
+        const expected = outcome.is === 'attached' ? new RegExp(`^vm${Number(outcome.vm.slice(-4))} \\d-\\d$`) : /^-$/;
         assert.match(world.whereIs(key), expected, `${key}: ${outcomeWord(outcome)}`);
         assert.ok(['attached', 'waiting', 'left'].includes(outcome.is));
       }

@@ -11,7 +11,7 @@ import type { Attacher } from './attacher.ts';
 import { sayUnderWay } from './explain.ts';
 import type { Observer } from './observer.ts';
 import { Passes, type RouterHint, type RouterOptions } from './passes.ts';
-import { stepKey } from './plan.ts';
+import { controllerKey, stepKey } from './plan.ts';
 import type { PlanInput, Verdict } from './plan-types.ts';
 
 /** A timeout names as many devices. */
@@ -94,11 +94,17 @@ export class Router {
 
   /**
    * Looks at a device's backend again, tries at once what failed before, and resolves when no step is planned or under
-   * way for the device, or its end cannot be observed; gives its verdict, if it is plugged or attached.
-   * @throws `timeout`, `aborted`
+   * way for the device, or its end cannot be observed; gives its verdict, if it is plugged or attached. `into`: the VM
+   * that it is to go to, for which one more controller is tried at once, too. @throws `timeout`, `aborted`
    */
-  async settleDevice(device: string, signal?: AbortSignal, timeoutMs = 30_000): Promise<Verdict | undefined> {
-    this.#attacher.forgiveDevice(device);
+  async settleDevice(
+    device: string,
+    signal?: AbortSignal,
+    timeoutMs = 30_000,
+    into?: VmUuid,
+  ): Promise<Verdict | undefined> {
+    this.#attacher.forgiveOne(device);
+    if (into !== undefined) this.#attacher.forgiveOne(controllerKey(into));
     const move = withDeadline({ what: `Moving ${device}`, timeoutMs, signal, clock: this.#clock }, async (inner) => {
       await this.#observer.lookAtBackend(device.slice(0, device.indexOf(':')));
       await this.#until(() => !this.#isMoving(device), inner);
@@ -172,8 +178,10 @@ export class Router {
 
   #isMoving(device: string): boolean {
     const { inFlight } = this.#attacher.memory.get(device) ?? {};
-    if (inFlight === undefined) return this.#passes.plan.steps.some((step) => stepKey(step) === device);
-    return inFlight.kind === 'dropHold' || !this.#observer.isOutOfSight(inFlight.vm);
+    if (inFlight !== undefined) return inFlight.kind === 'dropHold' || !this.#observer.isOutOfSight(inFlight.vm);
+    const outcome = this.#passes.verdictOf(device)?.outcome;
+    if (outcome?.is === 'attaching' && outcome.needs !== undefined) return true;
+    return this.#passes.plan.steps.some((step) => stepKey(step) === device);
   }
 
   #verdictsIn(vm: VmUuid): Verdict[] {

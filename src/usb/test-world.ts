@@ -23,10 +23,13 @@ export function vmId(number: number): VmUuid {
 export function runningVm(
   number: number,
   attachments: readonly Attachment[] = [],
-  more: Partial<ObservedVm> & { readonly controllers?: readonly Controller[] } = {},
+  more: Partial<ObservedVm> & {
+    readonly controllers?: readonly Controller[];
+    readonly canAddController?: boolean;
+  } = {},
 ): ObservedVm {
-  const { controllers = [controller()], ...rest } = more;
-  const domain = { controllers, attachments };
+  const { controllers = [controller()], canAddController = false, ...rest } = more;
+  const domain = { controllers, attachments, canAddController };
   return { uuid: vmId(number), name: `vm${number}`, power: 'running', isOpen: true, domain, ...rest };
 }
 
@@ -87,17 +90,19 @@ export function world(parts: WorldParts): PlanInput {
   return { observed: { backends, devices, vms }, desired: { assignments, holds }, memory, now };
 }
 
-/** Writes a step as a word: `attach dom0:1-1 vm1 0-2`, `detach dom0:1-1 vm1 0-2`, `dropHold dom0:1-1`. */
+/** Writes a step as a word: `attach dom0:1-1 vm1 0-2`, `detach dom0:1-1 vm1 0-2`, `addController vm1`, `dropHold dom0:1-1`. */
 export function wordOf(step: Step): string {
   if (step.kind === 'dropHold') return `dropHold ${step.hold.backend}:${step.hold.busid}`;
+  if (step.kind === 'addController') return `addController vm${Number(step.vm.slice(-4))}`;
   const { backend, busid } = step.kind === 'attach' ? step.device : step.attachment;
   const { controller: index, port } = step.kind === 'attach' ? step.slot : step.attachment;
   return `${step.kind} ${backend}:${busid} vm${Number(step.vm.slice(-4))} ${index}-${port}`;
 }
 
-/** Writes an outcome as a word: `attached vm1`, `waiting vm2 port`, `left`. */
+/** Writes an outcome as a word: `attached vm1`, `waiting vm2 port`, `attaching vm1 needs controller`, `left`. */
 export function outcomeWord(outcome: Outcome | undefined): string {
   if (outcome === undefined || outcome.is === 'left') return outcome?.is ?? 'none';
   const vm = `vm${Number(outcome.vm.slice(-4))}`;
-  return outcome.is === 'waiting' ? `waiting ${vm} ${outcome.for}` : `${outcome.is} ${vm}`;
+  if (outcome.is === 'waiting') return `waiting ${vm} ${outcome.for}`;
+  return 'needs' in outcome ? `attaching ${vm} needs ${outcome.needs}` : `${outcome.is} ${vm}`;
 }

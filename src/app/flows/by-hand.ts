@@ -108,7 +108,7 @@ async function holding(
   const before = current();
   inventory.putHold(hold);
   try {
-    const fault = complain(await router.settleDevice(key, signal, TIMEOUT_MS));
+    const fault = complain(await router.settleDevice(key, signal, TIMEOUT_MS, hold.vm));
     if (fault !== undefined) throw fault;
   } catch (error) {
     const now = current();

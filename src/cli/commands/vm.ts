@@ -70,6 +70,7 @@ export const VM_COMMANDS: readonly CommandSpec[] = [
           ['monitor', vm.socket],
           ['console', vm.console.socket],
           ['console log', vm.console.log],
+          ['usb trouble', vm.usbTrouble],
           ...vm.controllers.map((c): [string, string] => [
             `usbctrl ${c.index}`,
             `version ${c.version}, ${c.ports} ports`,
