@@ -25,7 +25,7 @@ export interface Question<T> extends Message {
   /** Given instead of the error when the node is not there. */
   readonly whenAbsent?: { readonly value: T };
   /** Called with a reply that came after its deadline, for what must be undone. */
-  readonly onLate?: (value: T) => void;
+  onLate?(value: T): void;
 }
 
 export interface Request {

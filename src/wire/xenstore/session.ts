@@ -132,7 +132,7 @@ export class XenstoreSession {
         release = () => signal.removeEventListener('abort', onAbort);
       }
       const request: Request = {
-        question: question as Question<unknown>,
+        question,
         timeoutMs,
         deadline,
         isAbandoned: false,
