@@ -28,6 +28,8 @@ export interface VmView {
 
 export interface VmDetails extends VmView {
   readonly path?: string;
+  /** The kind of guest: `pv`, `pvh` or `hvm`. On Xen only. */
+  readonly virtMode?: string;
   readonly kernel?: string;
   readonly onCrash: string;
   readonly onHalt: string;

@@ -2,7 +2,7 @@
 import type { AssignmentView, DeviceView, ExplainView, HoldView, VmDetails, VmView } from '../api/views.ts';
 import { type Assignment, formatDevicePattern, type Hold, matchDevice } from '../model/assignment.ts';
 import { deviceKey, formatSlot, type UsbDevice } from '../model/usb.ts';
-import type { VmConfig, VmRecord } from '../model/vm.ts';
+import { type VmConfig, type VmRecord, virtModeOf } from '../model/vm.ts';
 import type { Explanation } from '../usb/explain.ts';
 import type { Verdict } from '../usb/plan-types.ts';
 import type { Engine } from './engine.ts';
@@ -35,6 +35,7 @@ export async function vmDetails(engine: Engine, record: VmRecord): Promise<VmDet
   return {
     ...vmView(engine, record),
     ...(path === undefined ? {} : { path }),
+    ...(config.driver === 'xen' ? { virtMode: virtModeOf(config) } : {}),
     ...(config.kernel === undefined ? {} : { kernel: config.kernel }),
     onCrash: config.onCrash,
     onHalt: config.onHalt,

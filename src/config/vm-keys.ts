@@ -5,7 +5,7 @@
 import { isFault } from '../lib/fault.ts';
 import { printable } from '../lib/text.ts';
 import { parseUuid, parseVmName } from '../model/ids.ts';
-import { DEATH_ACTIONS, type DeathAction, DRIVER_NAMES, type Startup, type VmConfig } from '../model/vm.ts';
+import { DEATH_ACTIONS, type DeathAction, DRIVER_NAMES, type Startup, VIRT_MODES, type VmConfig } from '../model/vm.ts';
 import { parseDisk, printDisk } from './disk.ts';
 import { parseControllers, printControllers } from './usbctrl.ts';
 import { parseInteger, parsePath, parseWord, type ValueContext } from './values.ts';
@@ -114,6 +114,34 @@ export const VM_KEYS: readonly VmKey[] = [
     parse: (text, context) => parseWord(text, context, DRIVER_NAMES),
     print: (value) => value,
   }),
+  row('virtMode', {
+    key: 'virtmode',
+    takes: 'pv, pvh or hvm',
+    otherwise: 'pv with a kernel, hvm without',
+    meaning: "The kind of guest on Xen; with other drivers it is always hvm. Usher's own key.",
+    parse: (text, context) => parseWord(text, context, VIRT_MODES),
+    print: (value) => value ?? [],
+  }),
+  row('virtMode', {
+    key: 'type',
+    takes: '"pv", "pvh" or "hvm"',
+    otherwise: 'see virtmode',
+    meaning: 'The same as virtmode, as xl.cfg(5) writes it.',
+    parse: (text, context) => parseWord(text.replace(/^(["'])(.*)\1$/, '$2'), context, VIRT_MODES),
+    print: () => [],
+  }),
+  row('virtMode', {
+    key: 'hvm',
+    takes: 'true or false',
+    otherwise: 'see virtmode',
+    meaning: 'As xenvm writes it: true is virtmode hvm, false is pv, or pvh if virtmode says so.',
+    parse(text, context, before) {
+      const word = parseWord(text, context, ['true', 'false']);
+      if (word === undefined) return undefined;
+      return word === 'true' ? 'hvm' : before === 'pvh' ? 'pvh' : 'pv';
+    },
+    print: () => [],
+  }),
   row('kernel', {
     key: 'kernel',
     takes: 'a path',
@@ -185,7 +213,7 @@ export const VM_KEYS: readonly VmKey[] = [
     takes: 'type=auto|qusb|pv|devicemodel,version=1|2|3,ports=N, as in xl.cfg(5), or none',
     otherwise: 'one of version 3 with 8 ports',
     meaning:
-      'A virtual USB controller. One a line, or a list in brackets. 1 has 2 ports, 2 has 6, 3 up to 15, PV up to 31.',
+      'A virtual USB controller. One a line, or a list in brackets. devicemodel is emulated: version 1 has 2 ports, 2 has 6, 3 up to 15. qusb (version 1 or 2, up to 31 ports) is for the Xen guests that have no emulated devices, pv and pvh. auto is what fits the guest.',
     isList: true,
     parse: parseControllers,
     print: printControllers,
@@ -207,7 +235,7 @@ export const VM_KEYS: readonly VmKey[] = [
 /** Keys that xenvm knows, in both of its spellings, and Usher does not honour yet. */
 export const KEYS_NOT_HONOURED: ReadonlySet<string> = new Set(
   `acpi acpi-pt apic boot cdrom-pt cores-per-socket cpuid cpus-affinity debug disable-migrate diskinfo-pt display
-  extra-hvm extra-local-watch extra-maxmem extra-vm-watch flask-label hap hpet hvm inject-sci memory-max nested nic
+  extra-hvm extra-local-watch extra-maxmem extra-vm-watch flask-label hap hpet inject-sci memory-max nested nic
   no_mem_check notify nx oem-features output pae passthrough-io passthrough-mmio pci pci-msitranslate
   pci-power-management pci-script platform power-management qemu-dm-path qemu-dm-timeout qemu-pv smbios-oem-type-pt
   smbios-oem-types-pt smbios-pt sound stubdom stubdom-cmdline stubdom-initrd stubdom-kernel stubdom-memory time-offset

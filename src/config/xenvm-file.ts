@@ -7,6 +7,7 @@ import { type Diagnostic, Diagnostics } from './diagnostics.ts';
 import { type KeyLine, readKeyLines } from './key-lines.ts';
 import { DEFAULT_CONTROLLER } from './usbctrl.ts';
 import { folderOf } from './values.ts';
+import { checkTogether } from './vm-checks.ts';
 import {
   DEFAULT_DEATH_ACTIONS,
   DEFAULT_MEMORY_MIB,
@@ -35,20 +36,25 @@ const BY_NAME: ReadonlyMap<string, VmKey> = new Map(
 export function parseVmFile(
   untrustedText: string,
   fileName: string,
-  options: { readonly isStrict?: boolean } = {},
+  options: {
+    readonly isStrict?: boolean;
+    /** Gives the driver that the VM has, or will have, when the file names that one; else nothing is checked against it. */
+    readonly driverOf?: (named: DriverName | undefined) => DriverName;
+  } = {},
 ): ParsedVmFile {
   const diagnostics = new Diagnostics(fileName);
   const folder = folderOf(fileName);
   const draft: VmDraft = {};
-  const seen = new Map<VmKey, KeyLine>();
+  const seen = new Map<string, KeyLine[]>();
   for (const entry of readKeyLines(untrustedText, diagnostics)) {
     const row = BY_NAME.get(entry.key);
     if (row === undefined) {
       tellUnknown(entry, diagnostics, options.isStrict ?? false);
       continue;
     }
-    const before = seen.get(row);
-    seen.set(row, entry);
+    const lines = seen.get(row.key) ?? [];
+    const before = lines.at(-1);
+    seen.set(row.key, [...lines, entry]);
     if (before !== undefined && !row.isList) {
       diagnostics.warn(entry.line, entry.keyColumn, `"${entry.key}" counts here, not in line ${before.line}.`);
     }
@@ -59,7 +65,7 @@ export function parseVmFile(
       warn: (message, offset = 0) => diagnostics.warn(entry.line, entry.valueColumn + offset, message),
     });
   }
-  tellUseless(draft, seen, diagnostics);
+  checkTogether(draft, seen, options.driverOf?.(draft.driver), diagnostics);
   const { errors, warnings } = diagnostics;
   return errors.length > 0 ? { errors, warnings } : { settings: withoutAbsent(draft), errors, warnings };
 }
@@ -113,15 +119,6 @@ function tellUnknown({ key, line, keyColumn }: KeyLine, diagnostics: Diagnostics
   const message = `There is no key "${printable(key, 40)}".${guess}`;
   if (isStrict) diagnostics.error(line, keyColumn, message);
   else diagnostics.warn(line, keyColumn, message);
-}
-
-/** Tells of lines that are right and do nothing. */
-function tellUseless(draft: VmDraft, seen: ReadonlyMap<VmKey, KeyLine>, diagnostics: Diagnostics): void {
-  if (draft.kernel !== undefined) return;
-  for (const [row, { key, line, keyColumn, value }] of seen) {
-    if ((row.key !== 'initrd' && row.key !== 'cmdline') || value === '') continue;
-    diagnostics.warn(line, keyColumn, `"${key}" does nothing without a "kernel".`);
-  }
 }
 
 function withoutAbsent(draft: VmDraft): VmSettings {

@@ -95,13 +95,14 @@ export class Inventory {
       throw new Fault('params.invalid', { field: 'path', what: 'a path or content is expected, one of them' });
     }
     const content = from.content ?? (await readVmFile(path ?? ''));
-    const { settings, warnings } = parseContent(content, path);
+    const driverOf = (named: DriverName | undefined) => named ?? this.#options.defaultDriver;
+    const { settings, warnings } = parseContent(content, path, driverOf);
     const uuid = settings.uuid ?? newUuid();
     const named = from.name === undefined ? settings.name : parseVmName(from.name);
     const record: VmRecord = {
       uuid,
       name: named ?? (path === undefined ? undefined : nameFromFile(path)) ?? `vm-${uuid.slice(0, 8)}`,
-      driver: settings.driver ?? this.#options.defaultDriver,
+      driver: driverOf(settings.driver),
       ...(path === undefined ? {} : { path }),
       content,
       autostart,
@@ -142,13 +143,13 @@ export class Inventory {
    * content serves, with a warning. @throws Fault `vm.not_found`, `config.invalid` when even that is of no use
    */
   async loadConfig(uuid: VmUuid): Promise<{ readonly config: VmConfig; readonly warnings: readonly string[] }> {
-    const { path } = this.findVm(uuid);
+    const { path, driver } = this.findVm(uuid);
     if (path === undefined) return { config: this.storedConfig(uuid), warnings: [] };
     let content: string;
     let parsed: ReturnType<typeof parseContent>;
     try {
       content = await readVmFile(path);
-      parsed = parseContent(content, path);
+      parsed = parseContent(content, path, () => driver);
     } catch (error) {
       if (!isFault(error)) throw error;
       const warning = `${error.message}\nThe last good content of ${path} serves instead.`;

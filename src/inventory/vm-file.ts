@@ -5,7 +5,7 @@ import type { VmSettings } from '../config/vm-keys.ts';
 import { completeConfig, parseVmFile } from '../config/xenvm-file.ts';
 import { Fault, isFault, messageOf } from '../lib/fault.ts';
 import { openRegularFile } from '../lib/regular-file.ts';
-import type { VmConfig, VmRecord } from '../model/vm.ts';
+import type { DriverName, VmConfig, VmRecord } from '../model/vm.ts';
 
 /** What stands for the file's name in findings when there is only content. */
 const NO_FILE = 'content';
@@ -28,12 +28,16 @@ export async function readVmFile(path: string): Promise<string> {
   }
 }
 
-/** Parses a VM's text. @throws Fault `config.invalid` with every error */
+/**
+ * Parses a VM's text, and checks it against the driver that the VM has with it, if that is told.
+ * @throws Fault `config.invalid` with every error
+ */
 export function parseContent(
   text: string,
   path: string | undefined,
+  driverOf?: (named: DriverName | undefined) => DriverName,
 ): { readonly settings: VmSettings; readonly warnings: readonly string[] } {
-  const { settings, errors, warnings } = parseVmFile(text, path ?? NO_FILE);
+  const { settings, errors, warnings } = parseVmFile(text, path ?? NO_FILE, driverOf === undefined ? {} : { driverOf });
   if (settings === undefined) throw configFault(errors);
   return { settings, warnings: warnings.map(formatDiagnostic) };
 }

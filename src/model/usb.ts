@@ -32,6 +32,15 @@ export const CONTROLLER_SPEEDS: Readonly<Record<1 | 2 | 3, readonly UsbSpeed[]>>
   3: ['low', 'full', 'high', 'super'],
 };
 
+/**
+ * Speeds by the version of a PV controller whose backend is QEMU (`qusb`). The protocol ends at high speed (Xen's usbif.h);
+ * a SuperSpeed device runs at that, measured with a stick on QEMU 7.2.
+ */
+export const PV_CONTROLLER_SPEEDS: Readonly<Record<1 | 2, readonly UsbSpeed[]>> = {
+  1: ['low', 'full'],
+  2: ['low', 'full', 'high', 'super'],
+};
+
 /** Speeds that QEMU's emulated devices can take, best first (hw/usb/dev-*.c: `.super`, `.high`, `.full`). */
 export const SOFTWARE_SPEEDS: Readonly<Record<SoftwareKind, readonly [UsbSpeed, ...UsbSpeed[]]>> = {
   storage: ['super', 'high', 'full'],

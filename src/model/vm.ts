@@ -1,4 +1,4 @@
-/** What a VM is: its configuration, its power state, and what the inventory keeps of it. Types only. */
+/** What a VM is: its configuration, its power state, and what the inventory keeps of it. Types and small rules. */
 import type { VmUuid } from './ids.ts';
 
 export const DRIVER_NAMES = ['simulator', 'qemu', 'xen'] as const;
@@ -71,6 +71,16 @@ export interface VmConfig {
   readonly onHalt: DeathAction;
   readonly onReboot: DeathAction;
   readonly usbControllers: readonly UsbControllerConfig[];
+}
+
+/** Gives the kind of guest that a VM is. */
+export function virtModeOf(config: {
+  readonly driver?: DriverName | undefined;
+  readonly virtMode?: VirtMode | undefined;
+  readonly kernel?: string | undefined;
+}): VirtMode {
+  if (config.driver !== 'xen') return 'hvm';
+  return config.virtMode ?? (config.kernel === undefined ? 'hvm' : 'pv');
 }
 
 /** What the inventory keeps of a VM. The present (running or not) is never kept: it is observed. */

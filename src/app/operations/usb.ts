@@ -5,8 +5,9 @@ import type { Controller } from '../../hypervisor/driver.ts';
 import { Fault, isFault } from '../../lib/fault.ts';
 import { parseDevicePattern } from '../../model/assignment.ts';
 import { VIRTUAL_BACKEND, type VmUuid } from '../../model/ids.ts';
-import { CONTROLLER_SPEEDS, deviceKey, parseDeviceRef, type UsbDevice, type UsbSlot } from '../../model/usb.ts';
+import { deviceKey, parseDeviceRef, type UsbDevice, type UsbSlot } from '../../model/usb.ts';
 import { explain, summarize } from '../../usb/explain.ts';
+import { plannedControllers } from '../../usb/planned.ts';
 import type { Handlers } from '../dispatch.ts';
 import type { Engine } from '../engine.ts';
 import { attachByHand, detachByHand } from '../flows/by-hand.ts';
@@ -47,13 +48,7 @@ export function usbHandlers(engine: Engine): UsbHandlers {
   /** The controllers that a VM would have, by the last good content of its file; none when there is none. */
   const controllersOf = (vm: VmUuid): Controller[] => {
     try {
-      const planned = inventory.storedConfig(vm).usbControllers;
-      return planned.map(({ version, ports }, index) => ({
-        index,
-        version,
-        ports,
-        speeds: CONTROLLER_SPEEDS[version],
-      }));
+      return plannedControllers(inventory.storedConfig(vm));
     } catch (error) {
       if (!isFault(error)) throw error;
       return [];

@@ -61,6 +61,7 @@ export const VM_COMMANDS: readonly CommandSpec[] = [
           ['config file', vm.path],
           ['memory', `${vm.memoryMiB} MiB`],
           ['vcpus', String(vm.vcpus)],
+          ['virtmode', vm.virtMode],
           ['kernel', vm.kernel],
           ['autostart', vm.autostart ? 'yes' : 'no'],
           ['on crash', vm.onCrash],
