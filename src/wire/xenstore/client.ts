@@ -189,7 +189,7 @@ export class XenstoreClient extends Nodes {
   }
 
   /** Sends a command to the daemon itself: `check`, `log`… They differ from daemon to daemon. Gives what it says. */
-  control(words: readonly string[], waiting?: XenstoreWaitOptions): Promise<string> {
+  async control(words: readonly string[], waiting?: XenstoreWaitOptions): Promise<string> {
     return this.ask({ name: 'CONTROL', text: fields(words), decode: decodeText }, waiting);
   }
 
