@@ -27,7 +27,8 @@ test('is refused, with a hint, when nobody answers there', async (t) => {
   assert.match(missing.hint ?? '', /xenstored running/);
 
   writeFileSync(path, '');
-  await faultOf(XenstoreClient.connect({ path }), 'xenstore.unreachable');
+  for (const other of [path, '/dev/null', '/dev/ptmx'])
+    await faultOf(XenstoreClient.connect({ path: other }), 'xenstore.unreachable');
 });
 
 test('is refused by a peer that is stuck, hangs up or talks otherwise, without waiting for ever', async (t) => {

@@ -16,11 +16,11 @@ export type WritePacket = (bytes: Buffer, done: (error: Error | null) => void) =
 
 /**
  * Opens the device. Reads wait in the event loop's poll. Writes go through the thread pool, one at a time, for the kernel
- * answers a WATCH within the write. @throws the system's error; Fault `file.unreadable`
+ * answers a WATCH within the write. @throws the system's error; Fault `file.unreadable` for another device
  */
 export function openXenbus(path: string): Duplex {
   const fd = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
-  return new XenbusDevice(readPolled(fd, path), (bytes, done) => writeFile(fd, bytes, done));
+  return new XenbusDevice(readPolled(fd, path, 'xen/xenbus'), (bytes, done) => writeFile(fd, bytes, done));
 }
 
 /**
