@@ -25,6 +25,7 @@ import { type DriverMakers, Drivers } from './drivers.ts';
 import type { Engine } from './engine.ts';
 import { EventLog } from './events.ts';
 import { Fleet } from './fleet.ts';
+import { driverOfHost } from './host-driver.ts';
 import { MonitorSockets } from './monitor-sockets.ts';
 import { systemHandlers } from './operations/system.ts';
 import { usbHandlers } from './operations/usb.ts';
@@ -57,7 +58,8 @@ export interface Composition {
 /** Builds everything; nothing is touched but the databases until `open`. */
 export async function compose(options: CompositionOptions): Promise<Composition> {
   const { version, places, settings, log, clock = systemClock, groupId } = options;
-  const inventory = new Inventory(places.databaseFile, { defaultDriver: settings.defaultDriver });
+  const defaultDriver = settings.defaultDriver === 'auto' ? await driverOfHost() : settings.defaultDriver;
+  const inventory = new Inventory(places.databaseFile, { defaultDriver });
   const audit = new AuditLog(places.auditFile, { clock });
   const events = new EventLog(join(places.stateFolder, 'events.db'), { clock, log });
   const publish = events.publish.bind(events);
@@ -128,7 +130,7 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     stateOf: (vm) => fleet.find(vm)?.state ?? 'halted',
   });
   const engine: Engine = {
-    ...{ version, places, clock, log, inventory, audit, events },
+    ...{ version, places, defaultDriver, clock, log, inventory, audit, events },
     ...{ drivers, fleet, router, virtualPorts, names, sockets },
   };
   const handlers = { ...vmHandlers(engine), ...usbHandlers(engine), ...systemHandlers(engine) };

@@ -9,6 +9,7 @@ import { Fault, messageOf } from '../lib/fault.ts';
 import { type Log, openLog } from '../lib/log.ts';
 import { lockFile } from '../lib/native.ts';
 import { listenUnix } from '../lib/unix-server.ts';
+import type { VmRecord } from '../model/vm.ts';
 import { type Composition, compose } from './composition.ts';
 import { bringUp, startupOf } from './flows/bring-up.ts';
 import { peerOf } from './peer.ts';
@@ -60,14 +61,27 @@ export async function runDaemon(options: { readonly version: string; readonly pl
   clearTimeout(giveUp);
 }
 
-/** Starts the VMs that are marked so, once for each boot of the host, one after the other. */
+/**
+ * Starts the VMs that are marked so, once for each boot of the host, those of a driver one after the other: when the host
+ * has just booted, a driver may answer late.
+ */
 async function autostart({ engine }: Composition, log: Log): Promise<void> {
   const boot = bootId();
   if (engine.inventory.lastBoot() === boot) return;
   engine.inventory.noteBoot(boot);
-  const quiet = { notify() {}, signal: new AbortController().signal };
-  for (const record of engine.inventory.listVms().filter((vm) => vm.autostart)) {
-    if (engine.fleet.find(record.uuid)?.state !== 'halted') continue;
+  const marked = engine.inventory.listVms().filter((vm) => vm.autostart);
+  await Promise.all([...Map.groupBy(marked, ({ driver }) => driver)].map(([, records]) => startAll(records)));
+
+  async function startAll(records: readonly VmRecord[]): Promise<void> {
+    for (const record of records) {
+      await engine.fleet.whenAdopted(record.driver);
+      await start(record);
+    }
+  }
+
+  async function start(record: VmRecord): Promise<void> {
+    if (engine.fleet.find(record.uuid)?.state !== 'halted') return;
+    const quiet = { notify() {}, signal: new AbortController().signal };
     try {
       if ((await startupOf(engine, record)).do !== 'shutdown') await bringUp(engine, record, undefined, quiet);
     } catch (error) {

@@ -13,19 +13,19 @@ const LITTLE_BYTES = 512 * 1024 * 1024;
 
 /** Examines the host for a daemon that runs. */
 export async function diagnose(engine: Engine): Promise<Finding[]> {
-  const { drivers, places, version, inventory, fleet } = engine;
+  const { drivers, places, version, inventory, fleet, defaultDriver } = engine;
   const daemon: Finding = {
     level: 'ok',
     subject: 'daemon',
     says: `usherd ${version}, process ${process.pid}, home ${places.home}`,
   };
+  const needed = new Set([defaultDriver, ...inventory.listVms().map((vm) => vm.driver)]);
   const inDrivers = drivers.names.map(async (name): Promise<Finding[]> => {
-    try {
-      return await (await drivers.get(name)).diagnose();
-    } catch (error) {
-      const isUsed = inventory.listVms().some((vm) => vm.driver === name);
-      return [{ level: isUsed ? 'error' : 'note', subject: name, says: messageOf(error) }];
-    }
+    const findings = await drivers.get(name).then(
+      (driver) => driver.diagnose(),
+      (error: unknown): Finding[] => [{ level: 'error', subject: name, says: messageOf(error) }],
+    );
+    return needed.has(name) ? findings : findings.map(asNote);
   });
   const warned = fleet.list().filter(({ uuid }) => fleet.warningsOf(uuid).length > 0);
   const vms = warned.map(({ uuid, name }): Finding => {
@@ -62,6 +62,11 @@ export async function diagnoseHost(): Promise<Finding[]> {
   } finally {
     await driver.close();
   }
+}
+
+/** What is wrong with a driver that no VM needs is worth knowing, and no more. */
+function asNote(finding: Finding): Finding {
+  return finding.level === 'ok' ? finding : { ...finding, level: 'note' };
 }
 
 async function hostFindings(stateFolder: string): Promise<Finding[]> {

@@ -4,6 +4,7 @@ import type { Places } from '../config/places.ts';
 import type { Inventory } from '../inventory/inventory.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { Log } from '../lib/log.ts';
+import type { DriverName } from '../model/vm.ts';
 import type { UsbNames } from '../usb/names.ts';
 import type { Router } from '../usb/router.ts';
 import type { VirtualPorts } from '../usb/virtual.ts';
@@ -16,6 +17,8 @@ import type { MonitorSockets } from './monitor-sockets.ts';
 export interface Engine {
   readonly version: string;
   readonly places: Places;
+  /** Of VMs whose file names none. */
+  readonly defaultDriver: DriverName;
   readonly clock: Clock;
   readonly log: Log;
   readonly inventory: Inventory;

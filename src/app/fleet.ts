@@ -34,6 +34,9 @@ export interface FleetOptions {
 /** How many warnings of a VM are kept for `vm show`. */
 const KEPT_WARNINGS = 5;
 
+/** How long after a driver has failed to list its domains it is asked again. */
+const RETRY_MS = 2_000;
+
 interface Member {
   readonly monitor: Monitor;
   readonly driver: DriverName;
@@ -42,28 +45,51 @@ interface Member {
 }
 
 /**
- * INVARIANTS: there is one monitor for each VM of the inventory between `open` and `close`; a monitor learns of its
- * domain by `observe` only, so that what it believes and what the router plans with come from the same sight.
+ * INVARIANTS: between `open` and `close` each VM of the inventory has one monitor, or is late: its driver has not listed
+ * its domains yet, is asked again until it does, and the VM cannot be observed before, so that nobody takes what it may
+ * have. A monitor learns of its domain by `observe` only, so that what it believes and what the router plans with come
+ * from the same sight.
  */
 export class Fleet {
   readonly #options: FleetOptions;
   readonly #members = new Map<VmUuid, Member>();
   readonly #sightings = new Sightings();
+  /** VMs whose driver has failed so far. */
+  readonly #late = new Map<DriverName, readonly VmRecord[]>();
+  readonly #awaited = new Map<DriverName, PromiseWithResolvers<void>>();
+  #cancelRetry = () => {};
+  #isClosed = false;
 
   constructor(options: FleetOptions) {
     this.#options = options;
   }
 
-  /** Makes the monitors and adopts what runs; gives how many domains that is. A driver that fails costs its VMs only. */
+  /**
+   * Makes the monitors and adopts what runs; gives how many domains that is. A driver that fails costs its VMs only, until
+   * it answers.
+   */
   async open(): Promise<number> {
     const { inventory, log, suspects } = this.#options;
     const records = inventory.listVms();
     const byDriver = Map.groupBy(records, (record) => record.driver);
     for (const name of await suspects()) if (!byDriver.has(name)) byDriver.set(name, []);
-    const lists = await Promise.all([...byDriver].map(([name, ofDriver]) => this.#adoptAll(name, ofDriver)));
+    const lists = await Promise.all(
+      [...byDriver].map(([name, ofDriver]) =>
+        this.#adoptAll(name, () => ofDriver).catch((error: unknown) => this.#beLate(name, ofDriver, error)),
+      ),
+    );
     const adopted = lists.reduce((sum, count) => sum + count, 0);
     log.info('adopted', { vms: records.length, domains: adopted });
+    if (this.#late.size > 0) this.#retryLater();
     return adopted;
+  }
+
+  /** Resolves when the VMs of the driver have their monitors: at once, unless the driver has failed so far. */
+  whenAdopted(name: DriverName): Promise<void> {
+    if (!this.#late.has(name)) return Promise.resolve();
+    const awaited = this.#awaited.get(name) ?? Promise.withResolvers<void>();
+    this.#awaited.set(name, awaited);
+    return awaited.promise;
   }
 
   /** Takes a new VM of the inventory in. */
@@ -79,16 +105,20 @@ export class Fleet {
   async remove(uuid: VmUuid): Promise<void> {
     const member = this.#members.get(uuid);
     this.#members.delete(uuid);
+    for (const [name, records] of this.#late)
+      this.#late.set(
+        name,
+        records.filter((record) => record.uuid !== uuid),
+      );
     await member?.monitor.close();
     this.#options.onChanged(uuid);
   }
 
-  /** Gives the VM's monitor. @throws Fault `hypervisor.missing` when its driver could not be opened */
+  /** Gives the VM's monitor. @throws Fault `hypervisor.missing` when its driver has not answered yet */
   monitorOf(record: Pick<VmRecord, 'uuid' | 'name' | 'driver'>): Monitor {
     const member = this.#members.get(record.uuid);
     if (member !== undefined) return member.monitor;
-    const what = `the driver "${record.driver}" of VM ${record.name} could not be opened`;
-    throw new Fault('hypervisor.missing', { what }, { hint: 'See: usher doctor' });
+    throw driverMissing(record);
   }
 
   /** Gives the VM's monitor, if it has one. */
@@ -107,22 +137,29 @@ export class Fleet {
   }
 
   async driverOf(uuid: VmUuid): Promise<Driver> {
-    const member = this.#members.get(uuid);
-    if (member === undefined) throw new Fault('vm.not_found', { vm: uuid });
-    return await this.#options.drivers.get(member.driver);
+    const { driver } = this.#members.get(uuid) ?? this.#lateOne(uuid) ?? {};
+    if (driver === undefined) throw new Fault('vm.not_found', { vm: uuid });
+    return await this.#options.drivers.get(driver);
   }
 
   /** The VM's name, or its uuid when it has left. */
   nameOf(uuid: VmUuid): string {
-    return this.#members.get(uuid)?.monitor.name ?? uuid;
+    return this.#members.get(uuid)?.monitor.name ?? this.#lateOne(uuid)?.name ?? uuid;
   }
 
+  /** Lists all VMs, late ones too. */
   list(): { readonly uuid: VmUuid; readonly name: string }[] {
-    return [...this.#members.values()].map(({ monitor: { uuid, name } }) => ({ uuid, name }));
+    const members = [...this.#members.values()].map(({ monitor }) => monitor);
+    return [...members, ...[...this.#late.values()].flat()].map(({ uuid, name }) => ({ uuid, name }));
   }
 
-  /** Looks at a VM's domain, tells its monitor, and gives the VM as the planner sees it. */
+  /**
+   * Looks at a VM's domain, tells its monitor, and gives the VM as the planner sees it. @throws Fault of the driver,
+   * `hypervisor.missing` when the VM is late
+   */
   async observe(uuid: VmUuid): Promise<ObservedVm | undefined> {
+    const late = this.#lateOne(uuid);
+    if (late !== undefined) throw driverMissing(late);
     const member = this.#members.get(uuid);
     if (member === undefined) return undefined;
     const { monitor } = member;
@@ -136,22 +173,56 @@ export class Fleet {
 
   /** Gives up what goes on; domains go on. */
   async close(): Promise<void> {
+    this.#isClosed = true;
+    this.#cancelRetry();
     await Promise.all([...this.#members.values()].map(({ monitor }) => monitor.close()));
   }
 
-  async #adoptAll(name: DriverName, records: readonly VmRecord[]): Promise<number> {
-    const { drivers, log, publish } = this.#options;
-    let driver: Driver;
-    let domains: Map<VmUuid, Domain>;
-    try {
-      driver = await drivers.get(name);
-      domains = new Map((await driver.list()).map((domain) => [domain.uuid, domain]));
-    } catch (error) {
-      log.error('a driver could not be opened', { driver: name, error });
-      for (const { uuid, name: vm } of records)
-        publish('vm.warning', { vm: uuid, name: vm, message: messageOf(error) });
-      return 0;
+  #lateOne(uuid: VmUuid): VmRecord | undefined {
+    for (const records of this.#late.values()) {
+      const record = records.find((other) => other.uuid === uuid);
+      if (record !== undefined) return record;
     }
+    return undefined;
+  }
+
+  #beLate(name: DriverName, records: readonly VmRecord[], error: unknown): 0 {
+    const { log, publish } = this.#options;
+    log.error('a driver does not answer; its VMs wait for it', { driver: name, error });
+    for (const { uuid, name: vm } of records) publish('vm.warning', { vm: uuid, name: vm, message: messageOf(error) });
+    this.#late.set(name, records);
+    return 0;
+  }
+
+  #retryLater(): void {
+    this.#cancelRetry = this.#options.clock.after(RETRY_MS, () => void this.#retry());
+  }
+
+  async #retry(): Promise<void> {
+    const { log, onChanged } = this.#options;
+    for (const name of [...this.#late.keys()]) {
+      let records: readonly VmRecord[] = [];
+      const takeRecords = () => (records = this.#late.get(name) ?? []);
+      try {
+        const domains = await this.#adoptAll(name, takeRecords);
+        log.info('a driver answers at last', { driver: name, vms: records.length, domains });
+      } catch {
+        continue; // That it fails has been told.
+      }
+      for (const { uuid } of records) onChanged(uuid);
+      this.#awaited.get(name)?.resolve();
+      this.#awaited.delete(name);
+    }
+    if (this.#late.size > 0 && !this.#isClosed) this.#retryLater();
+  }
+
+  /** Makes the monitors of a driver's VMs; gives how many have a living domain. @throws Fault of the driver */
+  async #adoptAll(name: DriverName, takeRecords: () => readonly VmRecord[]): Promise<number> {
+    const { drivers, log } = this.#options;
+    const driver = await drivers.get(name);
+    const domains = new Map((await driver.list()).map((domain) => [domain.uuid, domain]));
+    const records = this.#isClosed ? [] : takeRecords(); // As of now: one may have been removed meanwhile.
+    this.#late.delete(name);
     for (const record of records) {
       const member = this.#makeMember(record, driver);
       this.#note(member, domains.get(record.uuid));
@@ -211,6 +282,11 @@ export class Fleet {
     this.#members.set(uuid, member);
     return member;
   }
+}
+
+function driverMissing({ name, driver }: Pick<VmRecord, 'name' | 'driver'>): Fault {
+  const what = `the driver "${driver}" of VM ${name} does not answer`;
+  return new Fault('hypervisor.missing', { what }, { hint: 'See: usher doctor' });
 }
 
 function troubleOf(domain: Domain | undefined): string | undefined {

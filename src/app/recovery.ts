@@ -25,7 +25,9 @@ export function closeOpenIntents({
     audit.conclude(row.row, outcome, { closedAtStart: true, observed });
   }
 
-  function stepOutcome(row: AuditRow): 'ok' | 'failed' {
+  function stepOutcome(row: AuditRow): 'ok' | 'failed' | 'unknown' {
+    const vm = fleet.list().find(({ name }) => name === row.vm);
+    if (vm !== undefined && fleet.find(vm.uuid) === undefined) return 'unknown'; // Its driver does not answer yet.
     const isIn = places.get(row.device ?? '')?.startsWith(`${row.vm} `) ?? false;
     return isIn === (row.action === 'step.attach') ? 'ok' : 'failed';
   }

@@ -10,6 +10,8 @@ test('the unit runs this bundle by this Node, and stopping it stops no VM', () =
   );
   assert.match(unit, /^KillMode=process$/m);
   assert.match(unit, /^Restart=always$/m);
+  assert.match(unit, /^After=.* xenstored\.service .*xenconsoled\.service$/m);
+  assert.doesNotMatch(unit, /ProtectKernelTunables|ReadOnlyPaths/, 'drivers_probe is written to');
   assert.match(unit, /^WantedBy=multi-user.target$/m);
 });
 

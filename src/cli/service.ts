@@ -9,12 +9,15 @@ import type { Output } from './command.ts';
 
 const UNIT = '/etc/systemd/system/usherd.service';
 
-/** Gives the unit for a daemon that this Node runs from this bundle. KillMode=process: stopping it stops no VM. */
+/**
+ * Gives the unit for a daemon that this Node runs from this bundle. KillMode=process: stopping it stops no VM. On Xen the
+ * toolstack's daemons come first; /sys stays writable, for a device that leaves a guest is given back to the kernel there.
+ */
 export function serviceUnit(node: string, bundle: string): string {
   return `[Unit]
 Description=Usher: USB devices to VMs, and a monitor for every VM
 Documentation=file://${join(dirname(dirname(bundle)), 'docs/architecture.md')}
-After=local-fs.target systemd-udevd.service
+After=local-fs.target systemd-udevd.service xen.service xenstored.service xen-init-dom0.service xenconsoled.service
 
 [Service]
 Type=exec
@@ -26,7 +29,6 @@ UMask=0077
 LimitNOFILE=65536
 NoNewPrivileges=yes
 ProtectKernelModules=yes
-ProtectKernelTunables=yes
 RestrictSUIDSGID=yes
 LockPersonality=yes
 

@@ -32,7 +32,7 @@ test('tells all errors with their places', () => {
     'usherd.yaml:1:11: "logLevel" is debug, info, warn or error.',
     'usherd.yaml:2:15: "sweepSeconds" is a whole number from 1 to 86400.',
     'usherd.yaml:3:1: "maxRestarts" is a whole number from 0 to 1000.',
-    'usherd.yaml:4:15: "defaultDriver" is simulator, qemu or xen.',
+    'usherd.yaml:4:15: "defaultDriver" is auto, simulator, qemu or xen.',
   ]);
   assert.deepEqual(errorsOf('just words'), ['usherd.yaml:1:1: Settings are written as "name: value", one a line.']);
   assert.match(errorsOf('logLevel: info\nlogLevel: info').join(), /^usherd\.yaml:2:1: /);

@@ -11,7 +11,7 @@ import { configFault, formatDiagnostic } from './diagnostics.ts';
 
 export interface Settings {
   readonly logLevel: LogLevel;
-  readonly defaultDriver: DriverName;
+  readonly defaultDriver: DriverName | 'auto';
   readonly accelerator: 'auto' | 'tcg';
   readonly sweepSeconds: number;
   readonly shutdownTimeoutSeconds: number;
@@ -48,7 +48,11 @@ const DAY = 86_400;
 /** Every setting once. */
 export const SETTINGS: { readonly [K in keyof Settings]: SettingRow<Settings[K]> } = {
   logLevel: word(LOG_LEVELS, 'info', 'How much the daemon writes to its log.'),
-  defaultDriver: word(DRIVER_NAMES, 'qemu', 'The driver of a VM whose config file names none.'),
+  defaultDriver: word(
+    ['auto', ...DRIVER_NAMES],
+    'auto',
+    "The driver of a VM whose config file names none: auto is xen in Xen's control domain (dom0), qemu elsewhere. A VM keeps the driver that it was created with.",
+  ),
   accelerator: word(['auto', 'tcg'], 'auto', 'How QEMU runs guests: auto is KVM where it can work, tcg emulates them.'),
   sweepSeconds: whole(1, DAY, 30, 'How often everything is observed again, hints or not.'),
   shutdownTimeoutSeconds: whole(1, DAY, 120, 'How long a guest may take to power off when it is asked to.'),
