@@ -2,7 +2,9 @@
 import { guestImage } from './guest.ts';
 import { linuxHostSnapshot } from './linux-host.ts';
 import { xenHostSnapshot } from './xen-host.ts';
+import { xenstoredBuild } from './xenstored.ts';
 
 await guestImage();
 await linuxHostSnapshot();
 await xenHostSnapshot();
+await xenstoredBuild();

@@ -19,6 +19,8 @@ const DEBIAN = {
     cpio: 'packs initramfs images',
     'xz-utils': 'unpacks the kernel',
     e2fsprogs: 'makes the file systems of guests and USB sticks without mounting',
+    gcc: 'builds what stands in for Xen below a real xenstored',
+    'libc6-dev': 'has the headers for that',
   },
   bench: {
     // The test:/// driver lives in libvirt0, which it brings; no libvirt daemon is needed.

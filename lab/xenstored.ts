@@ -1,0 +1,183 @@
+/**
+ * Debian's real C xenstored on this machine, without Xen: fetches it, builds the library that stands in for the
+ * hypervisor (xenstored/no-xen.c), and runs it. No root. For a xenstored on real Xen see xen-host.ts.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, constants, existsSync, openSync, rmSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
+import { mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Duplex } from 'node:stream';
+import { fileURLToPath } from 'node:url';
+import { pollUntil } from '../src/lib/deadline.ts';
+import { exec } from '../src/lib/exec.ts';
+import { Fault } from '../src/lib/fault.ts';
+import { connectUnix } from '../src/lib/unix-server.ts';
+import { fromArchive } from './apt.ts';
+import { cached } from './cache.ts';
+import { StoreRing } from './xenstored/ring.ts';
+
+/** The daemon with the libraries it names, and the client library with its header, for the benchmark's C client. */
+const PACKAGES = [
+  ...['xen-utils-4.17', 'libxenmisc4.17', 'libxenevtchn1', 'libxengnttab1', 'libxencall1', 'libxentoollog1'],
+  ...['libxentoolcore1', 'libxenforeignmemory1', 'libxendevicemodel1', 'libxenstore4', 'libxen-dev'],
+];
+const DAEMON = 'usr/lib/xen-4.17/bin/xenstored';
+const SHIM = fileURLToPath(new URL('xenstored/no-xen.c', import.meta.url));
+const TIMEOUT_MS = 60_000;
+const START_TIMEOUT_MS = 10_000;
+/** The hypervisor's own event channel, and that of domain 0; the others follow. See no-xen.c. */
+const HYPERVISOR_PORT = 1;
+const FIRST_DOMAIN_PORT = 1000;
+const PAGE_BYTES = 4096;
+
+export interface XenstoredBuild {
+  readonly daemon: string;
+  /** Where its libraries are. */
+  readonly libraries: string;
+  /** Where xenstore.h is. */
+  readonly headers: string;
+  readonly shim: string;
+}
+
+/** Gives the daemon, fetching and building it when it is not in the cache. @throws Fault `exec.failed`, `timeout`. */
+export async function xenstoredBuild(): Promise<XenstoredBuild> {
+  const files = [fileURLToPath(import.meta.url), SHIM];
+  const folder = await cached('xenstored', { files, parameters: { packages: PACKAGES.join(' ') } }, async (target) => {
+    const work = join(target, 'work');
+    const unpacked = join(work, 'unpacked');
+    await mkdir(unpacked, { recursive: true });
+    for (const file of await fromArchive(join(work, 'apt'), (archive) => archive.download(PACKAGES)))
+      await exec(['dpkg-deb', '--extract', file, unpacked], { timeoutMs: TIMEOUT_MS });
+    const { stdout } = await exec(['gcc', '-print-multiarch'], { timeoutMs: TIMEOUT_MS });
+    await rename(join(unpacked, DAEMON), join(target, 'xenstored'));
+    await rename(join(unpacked, 'usr/lib', stdout.trim()), join(target, 'lib'));
+    await rename(join(unpacked, 'usr/include'), join(target, 'include'));
+    const shim = ['gcc', '-shared', '-fPIC', '-O1', '-Wall', '-Werror', '-o', join(target, 'no-xen.so'), SHIM] as const;
+    await exec([...shim, '-ldl'], { timeoutMs: TIMEOUT_MS });
+    await rm(work, { recursive: true });
+  });
+  return {
+    daemon: join(folder, 'xenstored'),
+    libraries: join(folder, 'lib'),
+    headers: join(folder, 'include'),
+    shim: join(folder, 'no-xen.so'),
+  };
+}
+
+/** A running xenstored, with domains that exist as far as it can tell. */
+export class RealXenstored {
+  readonly #build: XenstoredBuild;
+  readonly #folder: string;
+  #process: ChildProcess | undefined;
+  #said = '';
+
+  private constructor(build: XenstoredBuild, folder: string) {
+    this.#build = build;
+    this.#folder = folder;
+  }
+
+  /** Starts one in a temporary folder, with an empty store. @throws Fault `timeout`, `exec.failed`. */
+  static async start(): Promise<RealXenstored> {
+    const xenstored = new RealXenstored(await xenstoredBuild(), await mkdtemp(join(tmpdir(), 'xenstored-')));
+    await xenstored.#run();
+    return xenstored;
+  }
+
+  /** The socket of dom0's clients. */
+  get path(): string {
+    return join(this.#folder, 'socket');
+  }
+
+  /** What it wrote, for a test that failed. */
+  get said(): string {
+    return this.#said;
+  }
+
+  /** Ends it without warning: what it knew is lost, its socket stays behind. */
+  async kill(): Promise<void> {
+    const running = this.#process;
+    this.#process = undefined;
+    if (running === undefined || running.exitCode !== null || running.signalCode !== null) return;
+    const ended = once(running, 'close');
+    running.kill('SIGKILL');
+    await ended;
+  }
+
+  /** Starts it again after `kill`. */
+  async restart(): Promise<void> {
+    await this.kill();
+    await this.#run();
+  }
+
+  /** Has it stand still, or go on. */
+  freeze(): void {
+    this.#process?.kill('SIGSTOP');
+  }
+
+  thaw(): void {
+    this.#process?.kill('SIGCONT');
+  }
+
+  /** Makes a domain of a number from 1 to 63: it has a page for xenstored, and may be introduced. */
+  makeDomain(domid: number): void {
+    const page = join(this.#folder, `domain-${domid}`);
+    writeFileSync(page, '');
+    truncateSync(page, PAGE_BYTES);
+  }
+
+  /** Gives the stream by which an introduced domain talks to xenstored: what its kernel has. */
+  connectDomain(domid: number): Duplex {
+    return new StoreRing(
+      openSync(join(this.#folder, `domain-${domid}`), constants.O_RDWR),
+      openSync(join(this.#folder, `rung-${domid}`), constants.O_RDWR | constants.O_NONBLOCK),
+      () => this.#ring(FIRST_DOMAIN_PORT + domid),
+    );
+  }
+
+  /** Shuts a domain down, as the hypervisor tells it; `isGone`: it is destroyed. */
+  endDomain(domid: number, { isGone = false }: { readonly isGone?: boolean } = {}): void {
+    if (isGone) rmSync(join(this.#folder, `domain-${domid}`), { force: true });
+    else writeFileSync(join(this.#folder, `ended-${domid}`), '');
+    this.#ring(HYPERVISOR_PORT);
+  }
+
+  /** Ends it and removes its folder. */
+  async stop(): Promise<void> {
+    await this.kill();
+    await rm(this.#folder, { recursive: true, force: true });
+  }
+
+  async #run(): Promise<void> {
+    const { daemon, libraries, shim } = this.#build;
+    const running = spawn(daemon, ['--no-fork'], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: {
+        ...{ PATH: process.env['PATH'], LD_LIBRARY_PATH: libraries, LD_PRELOAD: shim, NO_XEN: this.#folder },
+        ...{ XENSTORED_RUNDIR: this.#folder, XENSTORED_ROOTDIR: this.#folder },
+      },
+    });
+    this.#process = running;
+    for (const stream of [running.stdout, running.stderr])
+      stream.on('data', (chunk: Buffer) => {
+        this.#said = `${this.#said}${chunk}`.slice(-10_000);
+      });
+    const what = `The start of ${daemon}`;
+    await pollUntil({ what, timeoutMs: START_TIMEOUT_MS, everyMs: 5 }, async () => {
+      if (running.exitCode !== null || running.signalCode !== null)
+        throw new Fault('exec.failed', { command: daemon, what: this.#said || 'it ended' });
+      if (!existsSync(this.path)) return undefined;
+      const socket = await connectUnix(this.path, { timeoutMs: 1000 }).catch(() => undefined);
+      socket?.destroy();
+      return socket && true;
+    });
+  }
+
+  /** Rings an event channel. */
+  #ring(port: number): void {
+    const fifo = openSync(join(this.#folder, 'rings'), constants.O_WRONLY | constants.O_NONBLOCK);
+    writeSync(fifo, Buffer.from(Uint32Array.of(port).buffer));
+    closeSync(fifo);
+  }
+}
