@@ -7,6 +7,7 @@ import * as v from 'valibot';
 import { ASSIGNMENT_MODES } from '../model/assignment.ts';
 import { SOFTWARE_KINDS } from '../model/usb.ts';
 import type {
+  AdoptView,
   AssignmentView,
   AuditVerification,
   AuditView,
@@ -68,7 +69,16 @@ export const OPERATIONS = {
     }),
     doc: 'Takes a VM into the inventory from a config file, or from its content; starts nothing.',
   },
-  'vm.list': { class: 'read', params: v.strictObject({}), doc: 'Lists all VMs with their power state.' },
+  'vm.adopt': {
+    class: 'write',
+    params: v.strictObject({ domain: text(128), name: optional(text(64)), file: optional(path) }),
+    doc: 'Takes a stranger into the inventory, by name or uuid, as it runs: a domain that others made and that lives. Its config is written from what the hypervisor tells.',
+  },
+  'vm.list': {
+    class: 'read',
+    params: v.strictObject({ isAll: optional(v.boolean()) }),
+    doc: 'Lists all VMs with their power state; all: domains that belong to no VM, too, as strangers.',
+  },
   'vm.show': {
     class: 'read',
     params: v.strictObject({ vm }),
@@ -243,6 +253,7 @@ export interface Results {
   hello: Hello;
   doctor: DoctorReport;
   'vm.create': VmView;
+  'vm.adopt': AdoptView;
   'vm.list': VmView[];
   'vm.show': VmDetails;
   'vm.set': VmView;

@@ -24,6 +24,12 @@ export interface VmView {
   readonly handle?: number;
   /** Devices attached, as `backend:busid`. */
   readonly devices: readonly string[];
+  /** Set of a domain that belongs to no VM: its memory and vcpus are not known (0). */
+  readonly isStranger?: boolean;
+}
+
+export interface AdoptView extends VmView {
+  readonly warnings: readonly string[];
 }
 
 export interface VmDetails extends VmView {

@@ -1,11 +1,14 @@
 /** Makes the shapes that operations answer with, out of records, sights and verdicts. Escapes what devices say. */
 import type { AssignmentView, DeviceView, ExplainView, HoldView, VmDetails, VmView } from '../api/views.ts';
+import { printable } from '../lib/text.ts';
 import { type Assignment, formatDevicePattern, type Hold, matchDevice } from '../model/assignment.ts';
 import { deviceKey, formatSlot, type UsbDevice } from '../model/usb.ts';
 import { type VmConfig, type VmRecord, virtModeOf } from '../model/vm.ts';
+import { isLiving, stateOf } from '../monitor/states.ts';
 import type { Explanation } from '../usb/explain.ts';
 import type { Verdict } from '../usb/plan-types.ts';
 import type { Engine } from './engine.ts';
+import type { Stranger } from './strangers.ts';
 
 /** Gives a VM's row. */
 export function vmView({ inventory, fleet }: Engine, record: VmRecord): VmView {
@@ -22,6 +25,17 @@ export function vmView({ inventory, fleet }: Engine, record: VmRecord): VmView {
     autostart,
     ...(domain === undefined ? {} : { handle: domain.handle }),
     devices: (domain?.attachments ?? []).map(deviceKey),
+  };
+}
+
+/** Gives the row of a domain that belongs to no VM. Others named it. */
+export function strangerView({ driver, domain }: Stranger): VmView {
+  const { uuid, name, handle, attachments, death } = domain;
+  const state = isLiving(domain) ? stateOf(domain) : death?.reason === 'crash' ? 'crashed' : 'halted';
+  return {
+    ...{ name: printable(name, 70), uuid, state, driver, memoryMiB: 0, vcpus: 0, autostart: false, handle },
+    devices: attachments.map(deviceKey),
+    isStranger: true,
   };
 }
 

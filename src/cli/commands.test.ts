@@ -17,6 +17,7 @@ const nameOf = ({ noun, verb }: CommandSpec) => (noun === undefined ? verb : `${
 /** What a person may write for an argument or for an option's value, by its name in the table. */
 const SAMPLES: Readonly<Record<string, string>> = {
   vm: 'work',
+  domain: 'work',
   device: 'virtual:1-1',
   pattern: 'virtual:1-*',
   file: 'some.file',

@@ -47,6 +47,15 @@ export interface Domain {
   readonly stubdomDomid?: number;
 }
 
+/** What a driver can tell of a domain that others made, for a config of it. A setting that is absent is not known. */
+export interface DomainDescription {
+  readonly settings: Partial<
+    Pick<VmConfig, 'virtMode' | 'kernel' | 'initrd' | 'cmdline' | 'memoryMiB' | 'vcpus' | 'disks' | 'usbControllers'>
+  >;
+  /** What the domain has and no setting tells, each in a few words: `2 network interfaces`. */
+  readonly omits: readonly string[];
+}
+
 /** A hint: the power or the USB side of one domain, or everything (a connection was lost or came back). */
 export type DriverHint = { readonly about: 'power' | 'usb'; readonly uuid: VmUuid } | { readonly about: 'everything' };
 
@@ -98,7 +107,10 @@ export interface Driver {
   /** Says what is there, what is missing and what to do. Never throws. */
   diagnose(): Promise<Finding[]>;
 
-  /** Lists all domains of this driver that belong to this home, dead ones too. @throws `hypervisor.missing` */
+  /**
+   * Lists all domains of this driver, dead ones too: those of this home, and where the hypervisor has one list for the whole
+   * host (Xen), also those that others made. @throws `hypervisor.missing`
+   */
   list(waiting?: Waiting): Promise<Domain[]>;
 
   /**
@@ -158,6 +170,12 @@ export interface Driver {
    * it was created with; legal when `canAddController` is set. @throws `usb.controller_failed`, `vm.no_domain`
    */
   addController?(uuid: VmUuid, waiting?: Waiting): Promise<Controller>;
+
+  /**
+   * Tells what a living domain is made of, as far as it can be told. Absent where domains are made by Usher alone.
+   * @throws `vm.no_domain`, `hypervisor.failed`
+   */
+  describe?(uuid: VmUuid, waiting?: Waiting): Promise<DomainDescription>;
 
   /** Tells where the guest's console is; the paths stay the same over restarts. */
   consoleOf(uuid: VmUuid): ConsolePaths;

@@ -90,6 +90,8 @@ export interface Attachment extends UsbSlot {
   readonly busid: string;
   readonly deviceId: string;
   readonly generation: string;
+  /** Set when others than Usher attached it (`xl usbdev-attach`), as far as the hypervisor lets that be seen. */
+  readonly isForeign?: boolean;
 }
 
 /** Bus, dash, root port, then up to six `.port`: seven tiers (USB 2.0, section 4.1.1). */

@@ -1,4 +1,4 @@
-/** Who decides about a device: a guard, a person's hold, the most exact assignment, or nothing. Pure; plans no steps. */
+/** Who decides about a device: a guard, a person's hold, the most exact assignment, others, or nothing. Pure; plans no steps. */
 import { type Assignment, type Hold, type Match, matchDevice } from '../model/assignment.ts';
 import type { VmUuid } from '../model/ids.ts';
 import { deviceKey, type UsbDevice, type UsbSlot } from '../model/usb.ts';
@@ -14,6 +14,8 @@ export interface Claim {
 export interface Places {
   /** The VM that the device is in, or on its way to. */
   readonly here: VmUuid | undefined;
+  /** The VM that others than Usher attached it to. */
+  readonly foreign: VmUuid | undefined;
   /** The VM's name; `undefined` when there is no such VM. */
   nameOf(vm: VmUuid): string | undefined;
   /** Whether the VM runs and takes devices now. */
@@ -50,6 +52,9 @@ export function decide(device: UsbDevice, hold: Hold | undefined, claims: readon
   const losers = claims
     .filter((claim) => claim !== winner)
     .map((claim) => ({ ...claim, because: whyLost(claim, winner, places) }));
+  if (winner === undefined && places.foreign !== undefined) {
+    return { decider: { by: 'others', vm: places.foreign }, target: places.foreign, losers };
+  }
   if (winner === undefined) return { decider: { by: 'nothing' }, losers };
   return { decider: { by: 'assignment', ...winner }, target: winner.assignment.vm, losers };
 }

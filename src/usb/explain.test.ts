@@ -83,6 +83,13 @@ suite('explain: sentences', () => {
     ]);
   });
 
+  test('what others attached', () => {
+    const vms = [runningVm(1, [{ ...attached(device, 1), isForeign: true }])];
+    const { verdict, because } = explained({ devices: [device], vms });
+    assert.equal(summarize(verdict, String), 'attached by others than Usher');
+    assert.match(because[1] ?? '', /^Others than Usher attached it to VM vm1, and nothing says/);
+  });
+
   test('several twins have one id', () => {
     const devices = [device, stick('dom0:1-2'), stick('dom0:1-3')];
     assert.match(explained({ devices }).because.join(' '), /dom0:1-2 and dom0:1-3 have the same device id/);

@@ -56,6 +56,8 @@ export function summarize(verdict: Verdict, nameOf: (vm: VmUuid) => string): str
       return decider.hold.kind === 'out' || decider.hold.vm === undefined
         ? 'detached by hand'
         : `attached to ${nameOf(decider.hold.vm)} by hand`;
+    case 'others':
+      return 'attached by others than Usher';
     default:
       return whyLeft(decider);
   }
@@ -128,6 +130,8 @@ function sayDecider({ decider, isGone }: Verdict, nameOf: (vm: VmUuid) => string
         TRUST[match.by],
       ];
     }
+    case 'others':
+      return [`Others than Usher attached it to VM ${nameOf(decider.vm)}, and nothing says that it belongs elsewhere.`];
     case 'nothing':
       return isGone ? [] : ['Nothing decides about it: no assignment that matches attaches by itself.'];
   }

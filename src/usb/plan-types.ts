@@ -84,11 +84,12 @@ export type Step = { [K in StepKind]: { readonly kind: K } & StepArgs[K] }[StepK
 export type StepOf<K extends StepKind> = Extract<Step, { kind: K }>;
 export type StepExecutors = { readonly [K in StepKind]: (step: StepOf<K>, signal: AbortSignal) => Promise<void> };
 
-/** Who decided: a person's hand, a stored assignment, a guard, or nothing at all. */
+/** Who decided: a person's hand, a stored assignment, a guard, others who attached it where it is, or nothing at all. */
 export type Decider =
   | { readonly by: 'hold'; readonly hold: Hold }
   | { readonly by: 'assignment'; readonly assignment: Assignment; readonly match: Match }
   | { readonly by: 'guard'; readonly reason: string }
+  | { readonly by: 'others'; readonly vm: VmUuid }
   | { readonly by: 'nothing' };
 
 /** What becomes of the device. */

@@ -43,7 +43,12 @@ const devices = fc
   .map((list) => list.map(({ place, serial, generation, isGuarded }) => plug(place, serial, generation, isGuarded)));
 
 const attachments = fc.array(
-  fc.record({ vm: fc.integer({ min: 1, max: VMS }), port: fc.integer({ min: 1, max: 2 }), device: deviceAt }),
+  fc.record({
+    vm: fc.integer({ min: 1, max: VMS }),
+    port: fc.integer({ min: 1, max: 2 }),
+    device: deviceAt,
+    isForeign: fc.boolean(),
+  }),
   { maxLength: 5 },
 );
 
@@ -95,15 +100,21 @@ function vmOf(
   number: number,
   power: string,
   ports: number,
-  all: readonly { vm: number; port: number; device: { place: string; serial: string; generation: string } }[],
+  all: readonly {
+    vm: number;
+    port: number;
+    device: { place: string; serial: string; generation: string };
+    isForeign: boolean;
+  }[],
   canAddController: boolean,
 ): ObservedVm {
   if (power === 'halted') return haltedVm(number);
   const own = new Map<number, Attachment>();
-  for (const { vm, port, device } of all) {
+  for (const { vm, port, device, isForeign } of all) {
     if (vm !== number || port > ports) continue;
     const { backend, busid, deviceId, generation } = plug(device.place, device.serial, device.generation, false);
-    own.set(port, { vm: vmId(number), controller: 0, port, backend, busid, deviceId, generation });
+    const attachment = { vm: vmId(number), controller: 0, port, backend, busid, deviceId, generation };
+    own.set(port, isForeign ? { ...attachment, isForeign } : attachment);
   }
   return runningVm(number, [...own.values()], {
     controllers: [controller(0, ports)],

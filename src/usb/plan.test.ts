@@ -211,6 +211,21 @@ suite('plan: what is attached', () => {
     );
   });
 
+  test('what others attached stays, unless somebody decides about it', () => {
+    const foreign = { ...attached(device, 1), isForeign: true };
+    const parts = { devices: [device], vms: [runningVm(1, [foreign]), runningVm(2)] };
+    assert.deepEqual(planned(parts), { steps: [], outcome: 'attached vm1' });
+    assert.deepEqual(plan(world(parts)).verdicts[0]?.decider, { by: 'others', vm: vmId(1) });
+    const leaves = ['detach dom0:1-1 vm1 0-1'];
+    assert.deepEqual(planned({ ...parts, assignments: [assignment(1, 2, 'dom0:1-1')] }).steps, leaves);
+    assert.deepEqual(planned({ ...parts, holds: [holdOut(device)] }).steps, leaves);
+    assert.deepEqual(planned({ ...parts, devices: [stick('dom0:1-1', { generation: 'g2' })] }).steps, leaves);
+    assert.deepEqual(planned({ ...parts, devices: [stick('dom0:1-1', { guard: 'it is a hub' })] }).steps, leaves);
+    const released = [runningVm(1, [foreign], { isReleasing: true })];
+    assert.deepEqual(planned({ ...parts, vms: released }).steps, leaves);
+    assert.deepEqual(planned({ ...parts, assignments: [assignment(1, 1, 'dom0:1-1')] }).outcome, 'attached vm1');
+  });
+
   test('twice in one VM: one stays', () => {
     const vms = [runningVm(1, [attached(device, 1, 1), attached(device, 1, 2)])];
     assert.deepEqual(planned({ devices: [device], vms, assignments }).steps, ['detach dom0:1-1 vm1 0-2']);

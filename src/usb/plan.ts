@@ -92,6 +92,7 @@ function draft(key: string, world: Survey): Draft {
       ? undefined
       : decide(device, world.holds.get(key), world.claimsOn(device), {
           here,
+          foreign: good.find(({ isForeign }) => isForeign === true)?.vm,
           nameOf: (vm) => world.vms.get(vm)?.name,
           canHave: (vm) => isReady(world.vms.get(vm)),
         });

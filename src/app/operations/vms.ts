@@ -14,9 +14,11 @@ import { TABLE, type Verb } from '../../monitor/states.ts';
 import type { VerbArgs } from '../../monitor/verbs.ts';
 import type { Call, Handlers } from '../dispatch.ts';
 import type { Engine } from '../engine.ts';
+import { adoptStranger, type TakeIn } from '../flows/adopt.ts';
 import { bringUp } from '../flows/bring-up.ts';
 import { performPower } from '../flows/power.ts';
-import { vmDetails, vmView } from '../views.ts';
+import { listStrangers } from '../strangers.ts';
+import { strangerView, vmDetails, vmView } from '../views.ts';
 
 type VmHandlers = Pick<Handlers, Extract<OperationName, `vm.${string}`>>;
 
@@ -42,27 +44,36 @@ export function vmHandlers(engine: Engine): VmHandlers {
   const timing = (params: { timeoutSeconds?: number }) =>
     params.timeoutSeconds === undefined ? {} : { timeoutMs: params.timeoutSeconds * 1000 };
 
+  const takeIn: TakeIn = async (from) => {
+    const { record, warnings } = await inventory.createVm(from);
+    try {
+      await fleet.add(record);
+      await sockets.open(record);
+    } catch (error) {
+      inventory.removeVm(record.uuid);
+      await fleet.remove(record.uuid);
+      throw error;
+    }
+    engine.events.publish('vm.created', { vm: record.uuid, name: record.name });
+    for (const message of warnings)
+      engine.events.publish('vm.warning', { vm: record.uuid, name: record.name, message });
+    return record;
+  };
+
   return {
     async 'vm.create'(params) {
       if ((params.path === undefined) === (params.content === undefined)) {
         throw new Fault('params.invalid', { field: 'path', what: 'either a path or a content is expected' });
       }
-      const { record, warnings } = await inventory.createVm(params);
-      try {
-        await fleet.add(record);
-        await sockets.open(record);
-      } catch (error) {
-        inventory.removeVm(record.uuid);
-        await fleet.remove(record.uuid);
-        throw error;
-      }
-      engine.events.publish('vm.created', { vm: record.uuid, name: record.name });
-      for (const message of warnings)
-        engine.events.publish('vm.warning', { vm: record.uuid, name: record.name, message });
-      return vmView(engine, record);
+      return vmView(engine, await takeIn(params));
     },
-    async 'vm.list'() {
-      return inventory.listVms().map((record) => vmView(engine, record));
+    async 'vm.adopt'({ domain, name, file }) {
+      const { record, warnings } = await adoptStranger(engine, domain, { name, file }, takeIn);
+      return { ...vmView(engine, record), warnings };
+    },
+    async 'vm.list'({ isAll = false }) {
+      const vms = inventory.listVms().map((record) => vmView(engine, record));
+      return isAll ? [...vms, ...(await listStrangers(engine)).map(strangerView)] : vms;
     },
     async 'vm.show'({ vm }) {
       return await vmDetails(engine, inventory.findVm(vm));

@@ -35,12 +35,31 @@ export const VM_COMMANDS: readonly CommandSpec[] = [
   },
   {
     noun: 'vm',
+    verb: 'adopt',
+    about: { operation: 'vm.adopt' },
+    args: [{ name: 'domain', doc: 'name or uuid of the domain, see usher vm list --all' }],
+    options: [
+      { flags: '--name <name>', doc: 'name of the VM, if it is to have another' },
+      { flags: '--file <file>', doc: 'where its config is written, to be completed there; it must not exist' },
+    ],
+    examples: ['usher vm adopt work', 'usher vm adopt work --file /etc/xen/work.vm'],
+    async run(context) {
+      const more = given({ name: textOption(context, 'name'), file: pathOption(context, 'file') });
+      const vm = await (await context.daemon()).call('vm.adopt', { domain: word(context, 0), ...more });
+      for (const warning of vm.warnings) context.out.tell(`warning: ${warning}`);
+      return show(context, vm, () => `adopted ${vm.name} (${vm.uuid}); it is ${vm.state}`);
+    },
+  },
+  {
+    noun: 'vm',
     verb: 'list',
     aliases: ['ls'],
     about: { operation: 'vm.list' },
-    examples: ['usher vm list', 'usher vm list --json'],
+    options: [{ flags: '-a, --all', doc: 'show domains that belong to no VM, too' }],
+    examples: ['usher vm list', 'usher vm list --all --json'],
     async run(context) {
-      const vms = await (await context.daemon()).call('vm.list', {});
+      const params = given({ isAll: context.options['all'] === true });
+      const vms = await (await context.daemon()).call('vm.list', params);
       return show(context, vms, () => (vms.length === 0 ? NO_VMS : table(vms, VM_COLUMNS, context.out)));
     },
   },
@@ -202,9 +221,9 @@ const NO_VMS = 'There is no VM yet. Make one: usher vm create FILE';
 const VM_COLUMNS: readonly Column<VmView>[] = [
   { title: 'NAME', of: (vm) => vm.name, yields: { turn: 2, least: 12 } },
   { title: 'STATE', of: (vm) => vm.state },
-  { title: 'DRIVER', of: (vm) => vm.driver },
-  { title: 'MEMORY', of: (vm) => `${vm.memoryMiB} MiB` },
-  { title: 'VCPUS', of: (vm) => String(vm.vcpus) },
+  { title: 'DRIVER', of: (vm) => (vm.isStranger ? `${vm.driver}, stranger` : vm.driver) },
+  { title: 'MEMORY', of: (vm) => (vm.isStranger ? '-' : `${vm.memoryMiB} MiB`) },
+  { title: 'VCPUS', of: (vm) => (vm.isStranger ? '-' : String(vm.vcpus)) },
   { title: 'USB', of: (vm) => vm.devices.join(' ') || '-', yields: { turn: 1, least: 12 } },
 ];
 

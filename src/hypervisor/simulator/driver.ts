@@ -16,6 +16,7 @@ import type {
   Controller,
   DeviceSource,
   Domain,
+  DomainDescription,
   Driver,
   DriverHint,
   Finding,
@@ -154,6 +155,10 @@ export class SimulatorDriver implements Driver {
 
   addController(uuid: VmUuid, waiting: Waiting = {}): Promise<Controller> {
     return this.#call('addController', { uuid }, waiting.signal);
+  }
+
+  describe(uuid: VmUuid, waiting: Waiting = {}): Promise<DomainDescription> {
+    return this.#call('describe', { uuid }, waiting.signal);
   }
 
   /** The log is written; nothing listens on the socket, for a simulated guest has nothing to say. */

@@ -3,7 +3,7 @@ import type { Clock } from '../../lib/clock.ts';
 import type { VmUuid } from '../../model/ids.ts';
 import { type Attachment, CONTROLLER_SPEEDS, deviceKey, formatSlot, type UsbSlot } from '../../model/usb.ts';
 import { CONTROLLER_PORTS, type VmConfig } from '../../model/vm.ts';
-import type { Controller, Death, DeathReason, Domain } from '../driver.ts';
+import type { Controller, Death, DeathReason, Domain, DomainDescription } from '../driver.ts';
 import { SimulatedGuest } from './simulated-guest.ts';
 import type { GuestMemory } from './world-port.ts';
 
@@ -23,7 +23,7 @@ export class SimulatedDomain {
   readonly guest: SimulatedGuest;
   /** Set when the guest stood still as it was asked to shut down: it hears of it when it runs again. */
   isShutdownAsked = false;
-  readonly #name: string;
+  readonly #config: VmConfig;
   readonly #handle: number;
   readonly #maxControllers: number;
   #controllers: readonly Controller[];
@@ -37,7 +37,7 @@ export class SimulatedDomain {
   constructor(config: VmConfig, { handle, clock, bootMs, maxControllers, memory }: SimulatedDomainParts) {
     this.uuid = config.uuid;
     this.guest = new SimulatedGuest(config.uuid, clock, bootMs, memory);
-    this.#name = config.name;
+    this.#config = config;
     this.#handle = handle;
     this.#maxControllers = maxControllers;
     this.#controllers = config.usbControllers.map(({ version, ports }, index) => {
@@ -46,7 +46,7 @@ export class SimulatedDomain {
   }
 
   get name(): string {
-    return this.#name;
+    return this.#config.name;
   }
 
   get run(): Domain['run'] {
@@ -65,7 +65,7 @@ export class SimulatedDomain {
   view(): Domain {
     this.#view ??= {
       uuid: this.uuid,
-      name: this.#name,
+      name: this.name,
       handle: this.#handle,
       run: this.#run,
       ...(this.#death === undefined ? {} : { death: this.#death }),
@@ -75,6 +75,14 @@ export class SimulatedDomain {
       attachments: [...this.#attachments.values()].sort((a, b) => a.controller - b.controller || a.port - b.port),
     };
     return this.#view;
+  }
+
+  /** Tells what it was made of. */
+  describe(): DomainDescription {
+    const { virtMode, kernel, initrd, cmdline, memoryMiB, vcpus, disks, usbControllers, serial } = this.#config;
+    const texts = Object.entries({ virtMode, kernel, initrd, cmdline }).filter(([, value]) => value !== undefined);
+    const settings = { ...Object.fromEntries(texts), memoryMiB, vcpus, disks, usbControllers };
+    return { settings, omits: serial === undefined ? [] : ['a serial port'] };
   }
 
   /** Lets it run or pauses it; while it is saved this is what it does afterwards. */

@@ -6,7 +6,7 @@ import type { FaultCode, FaultDetails } from '../../lib/fault.ts';
 import type { VmUuid } from '../../model/ids.ts';
 import type { Attachment, UsbDevice, UsbSlot, UsbSpeed } from '../../model/usb.ts';
 import type { VmConfig } from '../../model/vm.ts';
-import type { Controller, Domain, DriverHint, SaveOptions } from '../driver.ts';
+import type { Controller, Domain, DomainDescription, DriverHint, SaveOptions } from '../driver.ts';
 
 /** A guest's memory, as a save file holds it. */
 export interface GuestMemory {
@@ -115,9 +115,14 @@ export interface WorldCalls {
   /** Stops the guest and gives its memory; the client ends the save, or its going does (`as before`). */
   beginSave: { params: Of & { readonly file: string }; result: GuestMemory };
   endSave: { params: Of & { readonly afterwards: SaveOptions['afterwards'] | 'as before' }; result: null };
-  attachDevice: { params: Of & { readonly slot: UsbSlot; readonly device: UsbDevice }; result: Attachment };
+  /** `isForeign`: as if others than the daemon had done it. */
+  attachDevice: {
+    params: Of & { readonly slot: UsbSlot; readonly device: UsbDevice; readonly isForeign?: boolean };
+    result: Attachment;
+  };
   detachDevice: { params: Of & { readonly attachment: Attachment }; result: null };
   addController: { params: Of; result: Controller };
+  describe: { params: Of; result: DomainDescription };
   backends: { params: Nothing; result: readonly string[] };
   devices: { params: { readonly backend: string }; result: readonly UsbDevice[] };
 

@@ -24,9 +24,10 @@ const HANDLERS: Handlers = {
   destroy: (world, { uuid }) => done(world.destroy(uuid)),
   beginSave: (world, { uuid, file }) => world.beginSave(uuid, file),
   endSave: (world, { uuid, afterwards }) => done(world.endSave(uuid, afterwards)),
-  attachDevice: (world, { uuid, slot, device }) => world.attachDevice(uuid, slot, device),
+  attachDevice: (world, { uuid, slot, device, isForeign }) => world.attachDevice(uuid, slot, device, isForeign),
   detachDevice: (world, { uuid, attachment }) => done(world.detachDevice(uuid, attachment)),
   addController: (world, { uuid }) => world.addController(uuid),
+  describe: (world, { uuid }) => world.describe(uuid),
   backends: (world) => world.backends(),
   devices: (world, { backend }) => world.devices(backend),
   guest: (world, { uuid, action }) => world.guest(uuid, action),
@@ -42,7 +43,18 @@ const HANDLERS: Handlers = {
 
 /** Calls that change nothing in the domains, or come from outside: not worth a row in the journal. */
 const UNNOTED: ReadonlySet<WorldMethod> = new Set<WorldMethod>([
-  ...(['list', 'find', 'backends', 'devices', 'guest', 'deviceModel', 'plug', 'unplug', 'removeBackend'] as const),
+  ...([
+    'list',
+    'find',
+    'describe',
+    'backends',
+    'devices',
+    'guest',
+    'deviceModel',
+    'plug',
+    'unplug',
+    'removeBackend',
+  ] as const),
   ...(['disturb', 'disturbHints', 'calm', 'journal'] as const),
 ]);
 

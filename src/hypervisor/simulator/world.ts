@@ -5,12 +5,12 @@
  */
 import { type Clock, systemClock } from '../../lib/clock.ts';
 import { Fault } from '../../lib/fault.ts';
-import { VIRTUAL_BACKEND, type VmUuid } from '../../model/ids.ts';
-import { type Attachment, deviceKey, formatSlot, type UsbDevice, type UsbSlot } from '../../model/usb.ts';
-import type { Controller, DeathReason, Domain } from '../driver.ts';
+import type { VmUuid } from '../../model/ids.ts';
+import type { Attachment, UsbDevice, UsbSlot } from '../../model/usb.ts';
+import type { Controller, DeathReason, Domain, DomainDescription } from '../driver.ts';
 import { Disturbances } from './disturbances.ts';
-import { HostDevices } from './host-devices.ts';
-import { MODEL_GONE, SimulatedDomain } from './simulated-domain.ts';
+import { SimulatedDomain } from './simulated-domain.ts';
+import { SimulatedUsb } from './simulated-usb.ts';
 import type {
   GuestAction,
   GuestMemory,
@@ -38,10 +38,6 @@ export interface WorldOptions {
 
 const JOURNAL_ROWS = 10_000;
 
-/**
- * INVARIANTS: a device is attached to one domain at most (`#owners` says to which); a domain that is gone owns nothing;
- * a dead domain keeps what it has until it is detached or destroyed, as a process that still stands does.
- */
 export class World {
   readonly clock: Clock;
   readonly latencyMs: Partial<Record<WorldMethod, number>>;
@@ -49,9 +45,8 @@ export class World {
   readonly #bootMs: number;
   readonly #shutdownMs: number;
   readonly #maxControllers: number;
-  readonly #devices = new HostDevices();
+  readonly #usb = new SimulatedUsb();
   readonly #domains = new Map<VmUuid, SimulatedDomain>();
-  readonly #owners = new Map<string, VmUuid>();
   readonly #sessions = new Set<WorldSession>();
   readonly #journal: JournalEntry[] = [];
   #lastHandle = 0;
@@ -133,7 +128,7 @@ export class World {
     const domain = this.#domains.get(uuid);
     if (domain === undefined) return;
     this.#domains.delete(uuid);
-    for (const attachment of domain.attachments) this.#owners.delete(deviceKey(attachment));
+    this.#usb.letGo(domain);
     this.hint({ about: 'power', uuid });
   }
 
@@ -160,92 +155,57 @@ export class World {
     }
   }
 
-  attachDevice(uuid: VmUuid, slot: UsbSlot, device: UsbDevice): Attachment {
-    const domain = this.#living(uuid);
-    const key = deviceKey(device);
-    const refuse = (what: string) => new Fault('usb.attach_failed', { device: key, vm: domain.name, what });
-    if (domain.isModelGone) throw refuse(MODEL_GONE);
-    const controller = domain.controllerAt(slot);
-    if (controller === undefined) throw new Fault('usb.port_not_found', { vm: domain.name, port: formatSlot(slot) });
-    const owner = this.#owners.get(key);
-    if (owner !== undefined) {
-      throw new Fault('usb.attached', { device: key, vm: this.#domains.get(owner)?.name ?? owner });
-    }
-    const other = domain.at(slot);
-    if (other !== undefined) {
-      throw new Fault('usb.port_busy', { port: formatSlot(slot), vm: domain.name, other: deviceKey(other) });
-    }
-    if (domain.run === 'saving') throw refuse('the guest is being saved');
-    if (!this.#isPlugged(device)) throw new Fault('usb.device_gone', { device: key });
-    // An emulated device speaks at whatever speed its controller has.
-    if (device.software === undefined && !controller.speeds.includes(device.speed)) {
-      throw refuse(
-        `it needs ${device.speed} speed and controller ${slot.controller} has ${controller.speeds.join(', ')}`,
-      );
-    }
-    const { backend, busid, deviceId, generation } = device;
-    const attachment = { vm: uuid, controller: slot.controller, port: slot.port, backend, busid, deviceId, generation };
-    domain.attach(attachment);
-    this.#owners.set(key, uuid);
+  /** `isForeign`: as if others than the daemon had done it. */
+  attachDevice(uuid: VmUuid, slot: UsbSlot, device: UsbDevice, isForeign = false): Attachment {
+    const attachment = this.#usb.attach(this.#living(uuid), slot, device, isForeign);
     this.hint({ about: 'usb', uuid });
     return attachment;
   }
 
   detachDevice(uuid: VmUuid, attachment: Attachment): void {
     const domain = this.#domains.get(uuid);
-    if (domain === undefined) return;
-    if (domain.run === 'saving' && domain.at(attachment) !== undefined) {
-      const details = { device: deviceKey(attachment), vm: domain.name, what: 'the guest is being saved' };
-      throw new Fault('usb.detach_failed', details);
-    }
-    if (!domain.detach(attachment)) return;
-    this.#owners.delete(deviceKey(attachment));
-    this.hint({ about: 'usb', uuid });
+    if (domain !== undefined && this.#usb.detach(domain, attachment)) this.hint({ about: 'usb', uuid });
   }
 
   addController(uuid: VmUuid): Controller {
-    const domain = this.#living(uuid);
-    const refuse = (what: string) => new Fault('usb.controller_failed', { vm: domain.name, what });
-    if (domain.isModelGone) throw refuse(MODEL_GONE);
-    if (domain.run === 'saving') throw refuse('the guest is being saved');
-    const controller = domain.addController();
-    if (controller === undefined) throw refuse('it has as many as it can have');
+    const controller = this.#usb.addController(this.#living(uuid));
     this.hint({ about: 'usb', uuid });
     return controller;
   }
 
-  /** Takes a domain's device model away, or gives it a new one, which has the controllers and nothing attached. */
+  describe(uuid: VmUuid): DomainDescription {
+    return this.#living(uuid).describe();
+  }
+
   setDeviceModel(uuid: VmUuid, isGone: boolean): void {
-    const domain = this.#living(uuid);
-    for (const attachment of isGone ? domain.attachments : []) this.#owners.delete(deviceKey(attachment));
-    domain.setModelGone(isGone);
+    this.#usb.setDeviceModel(this.#living(uuid), isGone);
     this.hint({ about: 'usb', uuid });
   }
 
   backends(): readonly string[] {
-    return this.#devices.backends();
+    return this.#usb.devices.backends();
   }
 
   devices(backend: string): readonly UsbDevice[] {
-    return this.#devices.list(backend);
+    return this.#usb.devices.list(backend);
   }
 
   plug(options: PlugOptions): UsbDevice {
-    const device = this.#devices.plug(options);
+    const device = this.#usb.devices.plug(options);
     this.hint({ about: 'devices', backend: device.backend });
     return device;
   }
 
   /** Pulls a device. Where it is attached, the attachment stays until it is detached: the guest only sees it leave. */
   unplug(place: { readonly backend: string; readonly busid: string }): void {
-    const device = this.#devices.unplug(place);
+    const device = this.#usb.devices.unplug(place);
     this.hint({ about: 'devices', backend: device.backend });
-    const uuid = this.#owners.get(deviceKey(device));
-    if (uuid !== undefined) this.hint({ about: 'usb', uuid });
+    const owner = this.#usb.ownerOf(device);
+    if (owner !== undefined) this.hint({ about: 'usb', uuid: owner.uuid });
   }
 
   removeBackend(backend: string): void {
-    this.#devices.removeBackend(backend);
+    this.#usb.devices.removeBackend(backend);
     this.hint({ about: 'devices', backend });
   }
 
@@ -260,8 +220,7 @@ export class World {
     else if (isAwake && action === 'panic') this.#die(domain, 'crash', 'the guest panicked');
     if (!this.#domains.has(uuid)) return null;
     const { isReady, bootId, ticks } = domain.guest;
-    const seen = isReady ? [...domain.attachments].filter((attachment) => this.#isPlugged(attachment)) : [];
-    return { isReady, bootId, ticks, usb: seen.map(({ deviceId }) => guestName(deviceId)) };
+    return { isReady, bootId, ticks, usb: isReady ? this.#usb.seenBy(domain) : [] };
   }
 
   /** Notes a call for `journal`; the oldest rows are dropped. */
@@ -302,15 +261,4 @@ export class World {
     if (domain === undefined || domain.run === 'dead') throw new Fault('vm.no_domain', { vm: domain?.name ?? uuid });
     return domain;
   }
-
-  /** Software devices are always there: their source is elsewhere, the world only records them. */
-  #isPlugged(device: { readonly backend: string; readonly busid: string; readonly generation: string }): boolean {
-    return device.backend === VIRTUAL_BACKEND || this.#devices.has(device);
-  }
-}
-
-/** `vid:pid:serial` of a device id, as a guest's kernel would print it. */
-function guestName(deviceId: string): string {
-  const [vendorId, productId, serial = ''] = deviceId.split(':');
-  return `${vendorId}:${productId}:${decodeURIComponent(serial)}`;
 }
