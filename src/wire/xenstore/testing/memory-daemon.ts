@@ -77,6 +77,16 @@ export class MemoryDaemon {
     });
   }
 
+  /** Makes a domain, as the hypervisor does. Introducing one that was not made makes it too. */
+  makeDomain(domid: number): void {
+    this.#store.makeDomain(domid);
+  }
+
+  /** Shuts a domain down, or destroys it: `@releaseDomain`. */
+  endDomain(domid: number, isGone: boolean): void {
+    this.#store.endDomain(domid, isGone);
+  }
+
   /** Hangs up on everybody, and goes on listening. */
   cut(): void {
     for (const connection of [...this.#connections]) connection.end();

@@ -1,9 +1,11 @@
 /** Reads the payloads of requests, has the in-memory store do what they say, and writes the replies. For tests only. */
-import { MAX_PAYLOAD_BYTES } from '../packets.ts';
-import { checkPath } from '../paths.ts';
+import { MAX_PAYLOAD_BYTES, type RequestName } from '../packets.ts';
+import { checkPath, MAX_RELATIVE_PATH_BYTES } from '../paths.ts';
 import { formatPermission, type Permission, parsePermission } from '../permissions.ts';
 import type { MemoryDaemonOptions, ReceivedRequest } from './memory-daemon.ts';
 import { Refusal, type StoreClient } from './memory-store.ts';
+
+const FEWEST_FIELDS: Partial<Record<RequestName, number>> = { WATCH: 2, UNWATCH: 2, SET_TARGET: 2, INTRODUCE: 3 };
 
 /** Performs a request and gives the payload of its reply. @throws Refusal */
 export function performRequest(
@@ -12,6 +14,8 @@ export function performRequest(
   body: Buffer,
   options: MemoryDaemonOptions,
 ): Buffer {
+  if (body.length > 0 && !body.includes(0)) throw new Refusal('EINVAL');
+  if (request.fields.length < (FEWEST_FIELDS[request.name] ?? 0)) throw new Refusal('EINVAL');
   const answer = askStore(client, request, options);
   if (answer !== undefined) return answer;
   changeStore(client, request, body, options);
@@ -96,7 +100,6 @@ function changeStore(
       client.endTransaction(transactionId, first === 'T');
       break;
     case 'INTRODUCE':
-      if (third === undefined) throw new Refusal('EINVAL');
       client.introduce(domidFrom(first));
       break;
     case 'RELEASE':
@@ -126,7 +129,9 @@ function directoryPart(
   return Buffer.concat([head, rest.subarray(0, end), Buffer.alloc(end === rest.length ? 1 : 0)]);
 }
 
+/** The C daemon counts from the domain's home on, and allows as much there as for a relative path. */
 function pathFrom(text: string, allowsSpecial = false): string {
+  if (text.replace(/^\/local\/domain\/\d{1,5}\//, '').length > MAX_RELATIVE_PATH_BYTES) throw new Refusal('EINVAL');
   try {
     checkPath(text, allowsSpecial);
   } catch {

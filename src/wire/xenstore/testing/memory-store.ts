@@ -4,7 +4,7 @@
  */
 import { isSpecialPath, levelsBelow } from '../paths.ts';
 import type { Permission } from '../permissions.ts';
-import { nodeAt, parentPath, pathsBelow, putNode, removeNode, type TreeNode } from './memory-tree.ts';
+import { childPath, nodeAt, parentPath, pathsBelow, putNode, removeNode, type TreeNode } from './memory-tree.ts';
 
 /** Says no, with the errno that the daemon answers. */
 export class Refusal extends Error {
@@ -25,6 +25,9 @@ export interface Quotas {
 }
 
 export const DEFAULT_QUOTAS: Quotas = { nodes: 1000, nodeBytes: 2048, watches: 128, transactions: 10, permissions: 5 };
+
+/** Numbers from here on are special (xen public/xen.h, DOMID_FIRST_RESERVED). */
+const FIRST_RESERVED_DOMID = 0x7ff0;
 
 type Content = Pick<TreeNode, 'value' | 'permissions'>;
 type Access = 'read' | 'write';
@@ -66,7 +69,9 @@ export class MemoryStore {
   readonly quotas: Quotas;
   readonly #live: State;
   readonly #watches: StoreWatch[] = [];
+  readonly #existing = new Set<number>([0]);
   readonly #introduced = new Set<number>();
+  readonly #shutDown = new Set<number>();
   readonly #targets = new Map<number, number>();
   #generation = 1;
 
@@ -95,8 +100,65 @@ export class MemoryStore {
     return this.#targets;
   }
 
+  /** Makes a domain, as the hypervisor does; introducing one that was not made makes it. */
+  makeDomain(domid: number): void {
+    this.#existing.add(domid);
+  }
+
+  exists(domid: number): boolean {
+    return this.#existing.has(domid);
+  }
+
+  /** Shuts a domain down, or destroys it: then the nodes that it owns are gone, before anybody is told of the end. */
+  endDomain(domid: number, isGone: boolean): void {
+    if (!this.#introduced.has(domid)) {
+      if (isGone) this.#existing.delete(domid);
+      return;
+    }
+    if (isGone) {
+      this.#existing.delete(domid);
+      this.forgetDomain(domid);
+    } else if (!this.#shutDown.has(domid)) {
+      this.#shutDown.add(domid);
+      this.fireSpecial('@releaseDomain', domid);
+    }
+  }
+
+  /** Has the next end of a domain that was shut down told again. */
+  resume(domid: number): void {
+    this.#shutDown.delete(domid);
+  }
+
+  /** Ends what the store has to do with a domain. */
+  forgetDomain(domid: number): void {
+    this.#introduced.delete(domid);
+    this.#shutDown.delete(domid);
+    this.#targets.delete(domid);
+    for (const path of this.#ownedBy(domid, this.#live.root, '/')) this.remove(this.#live, path);
+    this.fireSpecial('@releaseDomain', domid);
+  }
+
+  /** Removes a node with all below it, and tells. */
+  remove(state: State, path: string): void {
+    const gone = pathsBelow(state.root, path).map((below) => ({ below, before: nodeAt(state.root, below) }));
+    if (state.begun !== undefined) {
+      for (const { below } of gone) state.seen.add(below);
+      state.seen.add(parentPath(path));
+    }
+    this.apply(state, { path, content: undefined });
+    for (const { below, before } of gone) this.fire(state, { path: below, isExact: below !== path, before });
+  }
+
   nextGeneration(): number {
     return ++this.#generation;
+  }
+
+  /** The paths of the topmost nodes that a domain owns. */
+  #ownedBy(domid: number, node: TreeNode, path: string): string[] {
+    return [...node.children].flatMap(([name, child]) => {
+      const below = childPath(path, name);
+      return child.permissions[0]?.domid === domid ? [below] : this.#ownedBy(domid, child, below);
+    });
   }
 
   /** How many nodes a domain owns. */
@@ -199,12 +261,7 @@ export class StoreClient {
       return;
     }
     this.#check(node, 'write');
-    const gone = pathsBelow(state.root, absolute).map((below) => ({ path: below, before: nodeAt(state.root, below) }));
-    for (const { path: below } of gone) state.seen.add(below);
-    state.seen.add(parentPath(absolute));
-    this.#store.apply(state, { path: absolute, content: undefined });
-    for (const { path: below, before } of gone)
-      this.#store.fire(state, { path: below, isExact: below !== absolute, before });
+    this.#store.remove(state, absolute);
   }
 
   getPermissions(path: string, transaction: number): readonly Permission[] {
@@ -215,6 +272,7 @@ export class StoreClient {
     const [state, absolute] = [this.#state(transaction), this.#absolute(path)];
     if (permissions.length === 0) throw new Refusal('EINVAL');
     if (!this.#isPrivileged && permissions.length > this.#store.quotas.permissions) throw new Refusal('ENOSPC');
+    if (!this.#store.exists(permissions[0]?.domid as number)) throw new Refusal('ENOENT');
     const node = this.#reach(state, absolute, 'write');
     const owner = node.permissions[0]?.domid;
     if (!this.#isPrivileged && owner !== this.#domid) throw new Refusal('EACCES');
@@ -227,7 +285,7 @@ export class StoreClient {
     const absolute = isSpecialPath(path) ? path : this.#absolute(path);
     const mine = this.#store.watches.filter(({ client }) => client === this);
     if (mine.some((watch) => watch.absolute === absolute && watch.token === token)) throw new Refusal('EEXIST');
-    if (!this.#isPrivileged && mine.length >= this.#store.quotas.watches) throw new Refusal('E2BIG');
+    if (!this.#isPrivileged && mine.length > this.#store.quotas.watches) throw new Refusal('E2BIG');
     this.#store.watches.push({ client: this, path, absolute, token, depth });
   }
 
@@ -253,7 +311,7 @@ export class StoreClient {
 
   startTransaction(within: number): number {
     if (within !== 0) throw new Refusal('EBUSY');
-    if (!this.#isPrivileged && this.#transactions.size >= this.#store.quotas.transactions) throw new Refusal('ENOSPC');
+    if (!this.#isPrivileged && this.#transactions.size > this.#store.quotas.transactions) throw new Refusal('ENOSPC');
     const { root } = this.#store.live;
     const id = ++this.#lastTransaction;
     this.#transactions.set(id, { root, begun: root, seen: new Set(), changes: [], events: [] });
@@ -276,20 +334,23 @@ export class StoreClient {
 
   introduce(domid: number): void {
     this.#requireDom0();
+    if (domid === 0 || domid >= FIRST_RESERVED_DOMID) throw new Refusal('EINVAL');
     if (this.#store.introduced.has(domid)) return;
+    this.#store.makeDomain(domid);
     this.#store.introduced.add(domid);
     this.#store.fireSpecial('@introduceDomain', domid);
   }
 
   release(domid: number): void {
     this.#requireDom0();
-    if (!this.#store.introduced.delete(domid)) throw new Refusal('ENOENT');
-    this.#store.fireSpecial('@releaseDomain', domid);
+    if (!this.#store.introduced.has(domid)) throw new Refusal('ENOENT');
+    this.#store.forgetDomain(domid);
   }
 
   resume(domid: number): void {
     this.#requireDom0();
     if (!this.#store.introduced.has(domid)) throw new Refusal('ENOENT');
+    this.#store.resume(domid);
   }
 
   setTarget(domid: number, target: number): void {
@@ -357,6 +418,8 @@ export class StoreClient {
     const [first, ...others] = parent.permissions as [Permission, ...Permission[]];
     const owner = this.#isPrivileged ? first : { ...first, domid: this.#domid };
     const { quotas } = this.#store;
+    const namesBytes = [...parent.children.keys()].reduce((sum, name) => sum + name.length + 1, 0);
+    if (!this.#isPrivileged && namesBytes + path.length - above.length > quotas.nodeBytes) throw new Refusal('ENOSPC');
     if (!this.#isPrivileged && this.#store.nodesOf(state.root, this.#domid) >= quotas.nodes)
       throw new Refusal('ENOSPC');
     this.#store.apply(state, { path, content: { value: Buffer.from(value), permissions: [owner, ...others] } });

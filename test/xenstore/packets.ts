@@ -1,0 +1,90 @@
+/** What a client of ours would not send: bad paths, unknown requests, packets that are too long, in pieces. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { isXenstoreError } from '../../src/wire/xenstore/error.ts';
+import { encodePacket, MAX_PAYLOAD_BYTES, PACKET_TYPES } from '../../src/wire/xenstore/packets.ts';
+import { type Context, eventually } from './context.ts';
+
+export function testPackets(current: () => Context): void {
+  test('refuses bad paths, as we do before we send them', async (t) => {
+    const raw = await current().raw(t);
+    for (const path of ['', '//', '/a//b', '/a/', '/a b', '/a.b', '/ä', '@nothing', '/a\n', `/${'x'.repeat(3100)}`])
+      assert.equal(await raw.ask('READ', `${path}\0`), 'ERROR EINVAL|', JSON.stringify(path.slice(0, 10)));
+  });
+
+  test('refuses payloads that are no request', async (t) => {
+    const raw = await current().raw(t);
+    for (const [name, payload] of [
+      ['READ', ''],
+      ['READ', '/no-nul'],
+      ['WRITE', '/no-nul'],
+      ['WATCH', '/only-a-path\0'],
+      ['SET_PERMS', '/a\0'],
+      ['SET_PERMS', '/\0x5\0'],
+      ['INTRODUCE', '1\0'],
+    ] as const)
+      assert.match(await raw.ask(name, payload), /^ERROR E(INVAL|NOENT|IO)\|$/, `${name} ${payload}`);
+    assert.equal(await raw.ask('READ', '/\0'), 'READ ');
+  });
+
+  test('refuses requests that it does not know, and goes on', async (t) => {
+    const raw = await current().raw(t);
+    for (const type of [27, 60, 0xffff])
+      assert.match(await raw.ask(type, '/\0'), /^ERROR E(NOSYS|INVAL)\|$/, `${type}`);
+    assert.equal(await raw.ask('READ', '/\0'), 'READ ');
+  });
+
+  test('refuses a watch that is there already, and the end of one that is not', async (t) => {
+    const raw = await current().raw(t);
+    const path = current().place();
+    assert.equal(await raw.ask('WATCH', `${path}\0token\0`), 'WATCH OK|');
+    assert.equal(await raw.ask('WATCH', `${path}\0token\0`), 'ERROR EEXIST|');
+    assert.equal(await raw.ask('WATCH', `${path}\0other\0`), 'WATCH OK|');
+    assert.equal(await raw.ask('UNWATCH', `${path}\0token\0`), 'UNWATCH OK|');
+    assert.equal(await raw.ask('UNWATCH', `${path}\0token\0`), 'ERROR ENOENT|');
+  });
+
+  test('reads requests in whatever pieces they come', async (t) => {
+    const raw = await current().raw(t);
+    const path = current().place();
+    const request = (type: number, requestId: number, body: string) =>
+      encodePacket({ type, requestId, transactionId: 0, body: Buffer.from(body) });
+    const bytes = Buffer.concat([
+      request(PACKET_TYPES.WRITE, 101, `${path}\0value`),
+      request(PACKET_TYPES.READ, 102, `${path}\0`),
+    ]);
+    for (const byte of bytes) {
+      raw.write(Buffer.from([byte]));
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    assert.equal(await raw.reply(101), 'WRITE OK|');
+    assert.equal(await raw.reply(102), 'READ value');
+  });
+
+  test('hangs up on a packet that is too long, and on nobody else', async (t) => {
+    const raw = await current().raw(t);
+    assert.equal(await raw.ask('READ', '/\0'), 'READ ');
+    const tooLong = Buffer.alloc(MAX_PAYLOAD_BYTES + 1, 'a');
+    raw.write(encodePacket({ type: PACKET_TYPES.WRITE, requestId: 5, transactionId: 0, body: tooLong }));
+    await eventually('The end', () => raw.isClosed || undefined);
+    assert.equal(await current().client.read('/'), '');
+  });
+
+  test('tells its features, or that it tells none', async () => {
+    const { client, rig } = current();
+    if (rig.can.features) assert.equal(((await client.getFeature()) & 4) !== 0, rig.can.watchDepth);
+    else await assert.rejects(client.getFeature(), (error) => isXenstoreError(error, 'ENOSYS', 'EINVAL'));
+  });
+
+  test('tells its quotas, or that it tells none', async () => {
+    const { client, rig } = current();
+    if (rig.can.quotas) assert.ok((await client.getQuotaNames()).includes('nodes'));
+    else await assert.rejects(client.getQuotaNames(), (error) => isXenstoreError(error, 'ENOSYS', 'EINVAL'));
+  });
+
+  test('obeys commands, and refuses those that it does not know', async () => {
+    const { client, rig } = current();
+    if (rig.can.controlHelp) assert.match(await client.control(['help']), /help/);
+    await assert.rejects(client.control(['no-such-command']), (error) => isXenstoreError(error));
+  });
+}

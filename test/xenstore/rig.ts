@@ -1,0 +1,54 @@
+/** What a xenstored brings to the conformance suite, which is in conformance.ts. */
+import type { Duplex } from 'node:stream';
+
+/** What a daemon has beyond what all have; where it has not, the suite looks at its refusal. */
+export interface Abilities {
+  /** Directories larger than a packet. */
+  readonly directoryParts: boolean;
+  /** GET_FEATURE and its fellows, from Xen 4.18 or so on. */
+  readonly features: boolean;
+  /** Watches with a depth. */
+  readonly watchDepth: boolean;
+  /** GET_QUOTA and SET_QUOTA. */
+  readonly quotas: boolean;
+  /** The longest path that it takes; xs_wire.h says 3072, the daemons 2048 below a domain's home. */
+  readonly pathBytes: number;
+  /** A domain that is not there as the owner of a node. */
+  readonly ownerMayBeGone: boolean;
+  /** Nodes go with the domain that owns them. */
+  readonly removesNodesOfDomains: boolean;
+  /** CONTROL with `help`. */
+  readonly controlHelp: boolean;
+}
+
+/** What the C daemon of Xen 4.17 can. */
+export const C_XENSTORED_4_17: Abilities = {
+  directoryParts: true,
+  features: false,
+  watchDepth: false,
+  quotas: false,
+  pathBytes: 2048,
+  ownerMayBeGone: false,
+  removesNodesOfDomains: true,
+  controlHelp: true,
+};
+
+/** Domains that exist as far as the daemon can tell, at the test's command. Numbers from 1 to 63. */
+export interface Domains {
+  /** Makes a domain that can be introduced. */
+  make(domid: number): Promise<void>;
+  /** Gives the stream by which an introduced domain talks to the daemon. */
+  connect(domid: number): Duplex;
+  /** Has a domain shut down, or be destroyed. */
+  end(domid: number, options: { readonly isGone: boolean }): Promise<void>;
+}
+
+/** One daemon, used by all tests of the suite one after the other; it need not be empty, and others may use it too. */
+export interface XenstoreRig {
+  /** The socket (or device) of a client with dom0's rights. */
+  readonly path: string;
+  readonly can: Abilities;
+  /** Tests of what other domains may do are left out without. */
+  readonly domains?: Domains;
+  close(): Promise<void>;
+}
