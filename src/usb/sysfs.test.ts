@@ -3,8 +3,8 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, beforeEach, suite, test } from 'node:test';
 import { ManualClock } from '../lib/clock.ts';
+import { bytesOf, DESCRIPTORS, SysfsTree } from '../model/testing/sysfs-tree.ts';
 import { SysfsSource } from './sysfs.ts';
-import { bytesOf, DESCRIPTORS, SysfsTree } from './sysfs-tree.ts';
 
 let tree = new SysfsTree();
 let clock = new ManualClock(0);

@@ -10,9 +10,9 @@ import { bootId } from '../lib/boot-id.ts';
 import { type Clock, systemClock } from '../lib/clock.ts';
 import { withDeadline } from '../lib/deadline.ts';
 import { Fault, messageOf } from '../lib/fault.ts';
+import { type DescriptorFacts, isHub, readDescriptors, untrustedString } from '../model/descriptors.ts';
 import { HOST_BACKEND } from '../model/ids.ts';
 import { formatDeviceId, isBusid, type UsbDevice, type UsbSpeed } from '../model/usb.ts';
-import { type DescriptorFacts, isHub, readDescriptors } from './descriptors.ts';
 import { type Hotplug, watchHotplug } from './hotplug.ts';
 
 export interface SysfsOptions {
@@ -32,8 +32,6 @@ export interface SysfsOptions {
 const SETTLING_LIMIT_MS = 2_000;
 /** Attributes that the kernel guards by the device's lock hang while a device is being reset. */
 const READ_TIMEOUT_MS = 2_000;
-/** Strings of descriptors end there (USB 2.0, 9.6.7: 255 bytes of UTF-16). */
-const MAX_STRING = 126;
 /** Controllers whose devices are another machine's, lent to this one. `dummy_hcd` is not among them: it is for tests. */
 const VIRTUAL_CONTROLLER = /\/(vhci_hcd|xen[-_]hcd|vusb)[./-]/;
 
@@ -221,10 +219,4 @@ function speedOf(text: string): UsbSpeed {
   if (megabits > 480) return 'super';
   if (megabits > 12) return 'high';
   return megabits === 1.5 ? 'low' : 'full';
-}
-
-/** The kernel ends a string by one line feed; whatever else is in it is the device's. Empty is none. */
-function untrustedString(text: string): string | undefined {
-  const untrusted = [...text.replace(/\n$/, '')].slice(0, MAX_STRING).join('');
-  return untrusted === '' ? undefined : untrusted;
 }

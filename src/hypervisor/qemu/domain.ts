@@ -14,6 +14,7 @@ import { isPeerGone, isQmpError } from '../../wire/qmp/error.ts';
 import { QmpLink } from '../../wire/qmp/link.ts';
 import type { QmpSession } from '../../wire/qmp/session.ts';
 import type { Domain, DriverHint, Waiting } from '../driver.ts';
+import { LOST_GENERATION } from '../host-device.ts';
 import { controllersOf } from './controllers.ts';
 import { readDeath } from './death.ts';
 import { parseDeviceQomId } from './ids.ts';
@@ -31,9 +32,6 @@ export interface QemuDomainOptions {
   readonly clock: Clock;
   readonly log: Log;
 }
-
-/** A `usb-host` that lost its device keeps its slot for nothing; it is told with this generation, which no device has. */
-export const LOST_GENERATION = 'lost';
 
 const CONNECT_TIMEOUT_MS = 5_000;
 /** QEMU answers within a millisecond, or it hangs. */

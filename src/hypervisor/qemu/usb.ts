@@ -3,49 +3,24 @@
  * told by domain.ts; names are made in ids.ts.
  */
 import type { Clock } from '../../lib/clock.ts';
-import { pollUntil } from '../../lib/deadline.ts';
 import { failPoint } from '../../lib/fail-point.ts';
 import { Fault, isFault } from '../../lib/fault.ts';
-import {
-  type Attachment,
-  deviceKey,
-  formatSlot,
-  type SoftwareDevice,
-  type SoftwareKind,
-  type UsbDevice,
-  type UsbSlot,
-} from '../../model/usb.ts';
-import type { QmpArgument } from '../../wire/qmp/commands.ts';
+import { type Attachment, deviceKey, formatSlot, type UsbDevice, type UsbSlot } from '../../model/usb.ts';
 import { isQmpError } from '../../wire/qmp/error.ts';
 import type { QmpSession } from '../../wire/qmp/session.ts';
 import type { Domain, Waiting } from '../driver.ts';
-import { addBacking, type BackingKind, backingKindOf, removeBacking } from './backing.ts';
+import { findNode, type HostPlaces, LOST_GENERATION } from '../host-device.ts';
+import { addBacking, backingKindOf, removeBacking } from './backing.ts';
 import { busOf } from './controllers.ts';
-import { LOST_GENERATION, type QemuDomain } from './domain.ts';
-import { findNode, type HostPlaces } from './host-device.ts';
-import { backingName, deviceQomId, parseDeviceQomId } from './ids.ts';
+import type { QemuDomain } from './domain.ts';
+import { deviceQomId, parseDeviceQomId } from './ids.ts';
+import { BACKING_OF_TYPE, deviceProperties, removeDevice } from './usb-device.ts';
 import { attachFault, detachFault } from './usb-faults.ts';
 
 export interface UsbContext extends HostPlaces {
   readonly domain: QemuDomain;
   readonly clock: Clock;
 }
-
-const MODELS: Readonly<Record<SoftwareKind, string>> = {
-  storage: 'usb-storage',
-  keyboard: 'usb-kbd',
-  mouse: 'usb-mouse',
-  tablet: 'usb-tablet',
-  serial: 'usb-serial',
-};
-const BACKING_OF_TYPE: Readonly<Record<string, BackingKind>> = {
-  'child<usb-storage>': 'block',
-  'child<usb-serial>': 'chardev',
-};
-/** A string descriptor has 255 bytes, two for its head and two for each character (USB 2.0, section 9.6.7). */
-const MAX_SERIAL_BYTES = 126;
-const DETACH_TIMEOUT_MS = 10_000;
-const DETACH_POLL_MS = 50;
 
 /**
  * Attaches a device: content, then device, then (for a device of the host) the proof that QEMU got the one that was
@@ -71,6 +46,7 @@ export async function attachDevice(
   }
   const session = await domain.session(waiting);
   const id = deviceQomId(slot, device);
+  const removal = { vm: domain.name, clock: context.clock };
   const undo: (() => Promise<void>)[] = [];
   domain.touch();
   try {
@@ -82,8 +58,13 @@ export async function attachDevice(
       undo.push(() => removeBacking(session, context.clock, slot, kind));
     }
     failPoint('attach.content-added');
-    await session.execute('device_add', { id, bus, port: String(slot.port), ...propertiesOf(slot, software, node) });
-    undo.push(() => removeDevice(context, session, id));
+    await session.execute('device_add', {
+      id,
+      bus,
+      port: String(slot.port),
+      ...deviceProperties(slot, software, node),
+    });
+    undo.push(() => removeDevice(session, id, removal));
     failPoint('attach.device-added');
     if (software === undefined) await findNode(device, context);
   } catch (error) {
@@ -104,13 +85,14 @@ export async function attachDevice(
 export async function detachDevice(context: UsbContext, attachment: Attachment, waiting: Waiting): Promise<void> {
   const { domain } = context;
   const session = await domain.session(waiting);
+  const removal = { vm: domain.name, clock: context.clock };
   domain.touch();
   try {
     const children = await session.execute('qom-list', { path: '/machine/peripheral' }, waiting);
     for (const { name, type } of children) {
       const there = parseDeviceQomId(domain.uuid, name);
       if (there === undefined || !isSame(there, attachment)) continue;
-      await removeDevice(context, session, name);
+      await removeDevice(session, name, removal);
       failPoint('detach.device-deleted');
       const kind = BACKING_OF_TYPE[type];
       if (kind !== undefined) await removeBacking(session, context.clock, attachment, kind);
@@ -157,72 +139,13 @@ async function removeLost(
     there.generation === LOST_GENERATION &&
     (formatSlot(there) === formatSlot(slot) || deviceKey(there) === deviceKey(device));
   if (!attachments.some(isInTheWay)) return;
+  const removal = { vm: context.domain.name, clock: context.clock };
   for (const { name } of await session.execute('qom-list', { path: '/machine/peripheral' })) {
     const there = parseDeviceQomId(context.domain.uuid, name);
     if (there !== undefined && isInTheWay({ ...there, generation: LOST_GENERATION })) {
-      await removeDevice(context, session, name);
+      await removeDevice(session, name, removal);
     }
   }
-}
-
-/**
- * Removes a device and returns when it is gone. The wait begins before the request, for DEVICE_DELETED may come before
- * the reply; a device that is gone already, or on its way out, is fine. @throws Fault `timeout`, QmpError
- */
-async function removeDevice({ domain, clock }: UsbContext, session: QmpSession, id: string): Promise<void> {
-  const stopWaiting = new AbortController();
-  const deleted = session.waitEvent((event) => event.name === 'DEVICE_DELETED' && event.data.device === id, {
-    timeoutMs: DETACH_TIMEOUT_MS,
-    signal: stopWaiting.signal,
-  });
-  try {
-    await session.execute('device_del', { id });
-    failPoint('detach.requested');
-    await deleted;
-  } catch (error) {
-    if (isQmpError(error, 'DeviceNotFound')) return;
-    if (!isQmpError(error) || !/already in the process of unplug/.test(error.desc)) throw error;
-    // Somebody else's request, perhaps of a daemon that died: its event may have come before we listened.
-    const what = `The removal of a device from VM ${domain.name}`;
-    await pollUntil({ what, timeoutMs: DETACH_TIMEOUT_MS, everyMs: DETACH_POLL_MS, clock }, async () => {
-      const children = await session.execute('qom-list', { path: '/machine/peripheral' });
-      return children.some(({ name }) => name === id) ? undefined : true;
-    });
-  } finally {
-    stopWaiting.abort();
-  }
-}
-
-/**
- * Gives what `device_add` needs besides place and id, typed as QEMU 9.2 wants it. A device of the host is named by its
- * node: QEMU opens it at once or says why not, and never takes by itself what is plugged there later.
- */
-function propertiesOf(
-  slot: UsbSlot,
-  software: SoftwareDevice | undefined,
-  node: string | undefined,
-): { readonly driver: string; readonly [name: string]: QmpArgument } {
-  if (software === undefined) return { driver: 'usb-host', hostdevice: node };
-  const kind = backingKindOf(software);
-  return {
-    driver: MODELS[software.kind],
-    serial: software.serial === undefined ? undefined : fitSerial(software.serial),
-    drive: kind === 'block' ? backingName(slot) : undefined,
-    removable: kind === 'block' ? true : undefined,
-    chardev: kind === 'chardev' ? backingName(slot) : undefined,
-    // Without it the guest sees a serial adapter only while somebody listens.
-    'always-plugged': kind === 'chardev' ? true : undefined,
-  };
-}
-
-/** Cuts a serial to what a descriptor holds: QEMU sends each of its UTF-8 bytes as a character, and lets more overflow. */
-function fitSerial(serial: string): string {
-  let fitting = '';
-  for (const character of serial) {
-    if (Buffer.byteLength(fitting + character) > MAX_SERIAL_BYTES) break;
-    fitting += character;
-  }
-  return fitting;
 }
 
 /** Tells whether it is the same plug of the same device; one that QEMU lost is told without its generation. */

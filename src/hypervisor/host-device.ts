@@ -4,8 +4,11 @@
  */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Fault } from '../../lib/fault.ts';
-import { deviceKey, type UsbDevice } from '../../model/usb.ts';
+import { Fault } from '../lib/fault.ts';
+import { deviceKey, type UsbDevice } from '../model/usb.ts';
+
+/** A slot that is taken by a device that is lost is told with this generation, which no device has. */
+export const LOST_GENERATION = 'lost';
 
 export interface HostPlaces {
   /** `/sys`, or a folder that looks like it. */

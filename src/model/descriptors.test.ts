@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
 import fc from 'fast-check';
 import { isHub, readDescriptors } from './descriptors.ts';
-import { bytesOf, DESCRIPTORS } from './sysfs-tree.ts';
+import { bytesOf, DESCRIPTORS } from './testing/sysfs-tree.ts';
 
 const DEVICE = DESCRIPTORS.stick.slice(0, 18 * 3 - 1);
 const read = (listing: string) => readDescriptors(bytesOf(listing));

@@ -1,4 +1,4 @@
-/** For tests of this room only: a fake sysfs in a temporary folder, with the descriptors of real devices. */
+/** For tests only: a fake sysfs in a temporary folder, with the descriptors of real devices. */
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -21,6 +21,8 @@ const INTERFACE_BYTES = 9;
 /** The kernel takes no more (USB_MAXINTERFACES). */
 const MAX_INTERFACES = 32;
 const HUB_CLASS = '09';
+/** Strings of descriptors end there (USB 2.0, 9.6.7: 255 bytes of UTF-16). */
+const MAX_STRING = 126;
 
 /**
  * Reads the descriptors; `undefined` when there is not even a device descriptor. A configuration that ends early, or
@@ -40,6 +42,12 @@ export function readDescriptors(untrustedBytes: Buffer): DescriptorFacts | undef
 /** Tells whether the device, or one of its interfaces, is a hub. */
 export function isHub({ deviceClass, interfaces }: DescriptorFacts): boolean {
   return [deviceClass, ...interfaces].some((triple) => triple.startsWith(HUB_CLASS));
+}
+
+/** Reads one of the device's strings as sysfs shows it: the kernel ends it by one line feed, the rest is the device's. Empty is none. */
+export function untrustedString(attribute: string): string | undefined {
+  const untrusted = [...attribute.replace(/\n$/, '')].slice(0, MAX_STRING).join('');
+  return untrusted === '' ? undefined : untrusted;
 }
 
 function readInterfaces(bytes: Buffer): string[] {
