@@ -111,6 +111,14 @@ export class RealXenstored {
     await this.#run();
   }
 
+  /** Replaces the running program by itself, with all that it knows, as an upgrade does. @throws as requests do */
+  async liveUpdate(client: { control(words: readonly string[]): Promise<string> }): Promise<void> {
+    for (const words of [['-f', this.#build.daemon], ['-c', '--no-fork'], ['-s']]) {
+      const answer = await client.control(['live-update', ...words]);
+      if (!/^OK\0?$/.test(answer)) throw new Fault('exec.failed', { command: 'live-update', what: answer });
+    }
+  }
+
   /** Has it stand still, or go on. */
   freeze(): void {
     this.#process?.kill('SIGSTOP');

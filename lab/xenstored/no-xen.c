@@ -41,10 +41,10 @@ static const char *place(const char *kind, unsigned id)
 	return path;
 }
 
-static int open_fifo(const char *path)
+static int open_fifo(const char *path, int flags)
 {
 	mkfifo(path, 0600);
-	return open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	return open(path, O_RDWR | O_NONBLOCK | flags);
 }
 
 /* --- libxenctrl: which domains there are --- */
@@ -66,7 +66,8 @@ int xc_domain_getinfo(void *xch, uint32_t first, unsigned max, uint32_t *info)
 
 void *xenevtchn_open(void *logger, unsigned flags)
 {
-	rings = open_fifo(place("rings", ~0u));
+	/* xenstored keeps it when a live update replaces its program. */
+	rings = open_fifo(place("rings", ~0u), 0);
 	return rings < 0 ? NULL : &handle;
 }
 
@@ -86,7 +87,7 @@ int xenevtchn_bind_interdomain(void *xce, uint32_t domid, uint32_t remote)
 	if (domid >= MAX_DOMAINS)
 		return -1;
 	if (domid != 0 && rung[domid] == 0)
-		rung[domid] = open_fifo(place("rung", domid));
+		rung[domid] = open_fifo(place("rung", domid), O_CLOEXEC);
 	return FIRST_DOMAIN_PORT + domid;
 }
 
