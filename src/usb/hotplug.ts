@@ -3,9 +3,10 @@
  * device in a folder for each bus, or `udevadm monitor` where that folder is missing. A hint says nothing but "look".
  */
 import { spawn } from 'node:child_process';
-import { existsSync, type FSWatcher, readdirSync, watch } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Clock, systemClock } from '../lib/clock.ts';
+import { watchFolders } from '../lib/folder-watch.ts';
 
 /** Calls `onHint` when something may have changed, until the function it returns is called. */
 export type Hotplug = (onHint: () => void) => () => void;
@@ -24,52 +25,21 @@ const RESTART_MS = 5_000;
 export function watchHotplug({ devRoot, onHint, clock = systemClock, how }: HotplugOptions): () => void {
   const folder = join(devRoot, 'bus/usb');
   const isInotify = how === undefined ? existsSync(folder) : how === 'inotify';
-  return isInotify ? watchFolders(folder, onHint) : followUdev(onHint, clock);
+  return isInotify ? watchNodes(folder, onHint) : followUdev(onHint, clock);
 }
 
-/**
- * INVARIANTS: every bus folder that is there when a hint is given is being watched by then, so that a node which is made
- * later gives a hint of its own; events of one turn of the loop make one hint.
- */
-function watchFolders(root: string, onHint: () => void): () => void {
-  const watchers = new Map<string, FSWatcher>();
+/** Events of one turn of the loop make one hint. */
+function watchNodes(root: string, onHint: () => void): () => void {
   let pending: NodeJS.Immediate | undefined;
-  let isStopped = false;
-
-  const follow = (folder: string) => {
-    if (watchers.has(folder)) return;
-    try {
-      const watcher = watch(folder, { persistent: false }, onEvent);
-      watchers.set(folder, watcher);
-      watcher.on('error', () => drop(folder)); // The bus is gone; its root told.
-    } catch {
-      // The folder vanished before it could be watched.
-    }
-  };
-  const drop = (folder: string) => {
-    watchers.get(folder)?.close();
-    watchers.delete(folder);
-  };
-  const followBuses = () => {
-    const buses = namesIn(root).map((name) => join(root, name));
-    for (const folder of watchers.keys()) if (folder !== root && !buses.includes(folder)) drop(folder);
-    for (const folder of buses) follow(folder);
-  };
-  const onEvent = () => {
+  const stop = watchFolders(root, () => {
     pending ??= setImmediate(() => {
       pending = undefined;
-      if (isStopped) return;
-      followBuses();
       onHint();
     });
-  };
-
-  follow(root);
-  followBuses();
+  });
   return () => {
-    isStopped = true;
+    stop();
     clearImmediate(pending);
-    for (const folder of [...watchers.keys()]) drop(folder);
   };
 }
 
@@ -94,12 +64,4 @@ function followUdev(onHint: () => void, clock: Clock): () => void {
   };
   begin();
   return () => stop();
-}
-
-function namesIn(folder: string): string[] {
-  try {
-    return readdirSync(folder);
-  } catch {
-    return [];
-  }
 }
