@@ -4,6 +4,7 @@
  */
 import { open } from 'node:fs/promises';
 import { createConnection, type Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { sleep, systemClock } from '../src/lib/clock.ts';
 import { pollUntil, withDeadline } from '../src/lib/deadline.ts';
 import { errnoOf, Fault, isFault } from '../src/lib/fault.ts';
@@ -44,7 +45,7 @@ export class GuestConsole {
   readonly #name: string;
   readonly #splitter = new LineSplitter(MAX_LINE_BYTES);
   readonly #waiting = new Set<() => void>();
-  #socket: Socket | undefined;
+  #stream: Duplex | undefined;
   #isClosed = false;
 
   private constructor(name: string) {
@@ -55,11 +56,14 @@ export class GuestConsole {
   static async connect(path: string, timeoutMs = CONNECT_TIMEOUT_MS): Promise<GuestConsole> {
     const guest = new GuestConsole(path);
     const what = `The connection to the console ${path}`;
-    const socket = await pollUntil({ what, timeoutMs, everyMs: RETRY_MS }, () => connectOnce(path));
-    guest.#socket = socket;
-    socket.on('data', (chunk: Buffer) => guest.#take(chunk));
-    socket.on('error', () => undefined); // 'close' follows, and waits tell.
-    socket.on('close', () => guest.#close());
+    guest.#attach(await pollUntil({ what, timeoutMs, everyMs: RETRY_MS }, () => connectOnce(path)));
+    return guest;
+  }
+
+  /** Talks over a stream that is open already, such as a pseudo-terminal; `name` is for errors. */
+  static over(stream: Duplex, name: string): GuestConsole {
+    const guest = new GuestConsole(name);
+    guest.#attach(stream);
     return guest;
   }
 
@@ -104,9 +108,9 @@ export class GuestConsole {
   /** Types a line, of 4000 bytes at most. Gives the position before it, for waiting on what follows. @throws Fault `wire.closed`. */
   command(text: string): number {
     const position = this.position;
-    if (this.#socket === undefined || this.#isClosed)
+    if (this.#stream === undefined || this.#isClosed)
       throw new Fault('wire.closed', { peer: this.#name, what: `"${text}" could not be typed` });
-    this.#socket.write(`${text}\n`);
+    this.#stream.write(`${text}\n`);
     return position;
   }
 
@@ -134,8 +138,15 @@ export class GuestConsole {
 
   /** Leaves the console; the guest goes on. */
   close(): void {
-    this.#socket?.destroy();
+    this.#stream?.destroy();
     this.#close();
+  }
+
+  #attach(stream: Duplex): void {
+    this.#stream = stream;
+    stream.on('data', (chunk: Buffer) => this.#take(chunk));
+    stream.on('error', () => undefined); // 'close' follows, and waits tell.
+    stream.on('close', () => this.#close());
   }
 
   #take(chunk: Buffer): void {
