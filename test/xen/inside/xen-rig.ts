@@ -1,0 +1,162 @@
+/**
+ * The rig of the driver contract for real Xen, run inside dom0 of the lab: one kind of guest. Devices were plugged into
+ * the host before. Guests that have to have booted go on from a save that the lab keeps, for a boot takes minutes here.
+ */
+import { spawn } from 'node:child_process';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Duplex } from 'node:stream';
+import { GuestConsole } from '../../../lab/console.ts';
+import { makeCfg } from '../../../src/hypervisor/xen/cfg.ts';
+import { XenDriver } from '../../../src/hypervisor/xen/driver.ts';
+import { domainPaths } from '../../../src/hypervisor/xen/paths.ts';
+import { sleep, systemClock } from '../../../src/lib/clock.ts';
+import { pollUntil } from '../../../src/lib/deadline.ts';
+import { exec } from '../../../src/lib/exec.ts';
+import { newUuid, type VmUuid } from '../../../src/model/ids.ts';
+import { SOFTWARE_KINDS, type SoftwareKind, type UsbDevice } from '../../../src/model/usb.ts';
+import type { UsbControllerConfig, VirtMode } from '../../../src/model/vm.ts';
+import { SysfsSource } from '../../../src/usb/sysfs.ts';
+import { consoleHand } from '../../contract/console-hand.ts';
+import type { Rig } from '../../contract/rig.ts';
+import { makeSoftwareDevice } from '../../contract/software-device.ts';
+
+export interface XenRigOptions {
+  readonly virtMode: VirtMode;
+  /** Software devices, or those that are plugged into the host. */
+  readonly devices: 'software' | 'host';
+}
+
+/** What is there in dom0. */
+interface Places {
+  readonly kernel: string;
+  readonly initrd: string;
+  readonly cmdline: string;
+  /** A guest of this kind that has booted, saved by xl. */
+  readonly save: string;
+}
+
+const XL_TIMEOUT_MS = 60_000;
+const BOOT_TIMEOUT_MS = 240_000;
+const SHORT_TIMEOUT_MS = 10_000;
+const STICK_BYTES = 1024 * 1024;
+/** What the kinds are called in the serial numbers of the devices that the lab plugs. */
+const HOST_KINDS: readonly SoftwareKind[] = ['tablet', 'storage', 'keyboard', 'mouse', 'serial'];
+
+/** Makes the rig; where guest and save are is told by the environment variable `XEN_RIG`, as JSON. */
+export async function makeXenRig({ virtMode, devices }: XenRigOptions): Promise<Rig> {
+  const places = (JSON.parse(process.env['XEN_RIG'] ?? '{}') as Record<VirtMode, Places>)[virtMode];
+  const folder = await mkdtemp('/run/usher-contract-');
+  const [runtimeDir, stateDir, saves] = [join(folder, 'run'), join(folder, 'state'), join(folder, 'saves')];
+  await mkdir(saves);
+  const fullFolder = await mountFull(join(folder, 'full'));
+  const source = new SysfsSource();
+  let made = 0;
+  const guest = (uuid: VmUuid) =>
+    consoleHand({
+      connect: () => connectConsole(uuid, virtMode, runtimeDir),
+      bootTimeoutMs: BOOT_TIMEOUT_MS,
+      kill: async () => {
+        await exec(['xl', 'destroy', String(await domidOf(uuid))], { timeoutMs: XL_TIMEOUT_MS });
+      },
+    });
+  return {
+    openDriver: async () => new XenDriver({ runtimeDir, stateDir }),
+    makeConfig: (changes) => ({
+      uuid: newUuid(),
+      name: `contract-${++made}`,
+      driver: 'xen',
+      virtMode,
+      kernel: places.kernel,
+      initrd: places.initrd,
+      cmdline: places.cmdline,
+      memoryMiB: 128,
+      vcpus: 1,
+      disks: [],
+      startup: { do: 'started' },
+      onCrash: 'preserve',
+      onHalt: 'preserve',
+      onReboot: 'preserve',
+      usbControllers: CONTROLLERS[virtMode],
+      ...changes,
+    }),
+    deviceKinds: devices === 'software' ? SOFTWARE_KINDS : HOST_KINDS,
+    makeDevice: async (kind) => {
+      made++;
+      if (devices === 'host') return await pluggedDevice(source, kind, made);
+      const serial = `S${made}`;
+      const file = kind === 'storage' ? join(folder, `stick-${made}.img`) : undefined;
+      if (file !== undefined) await writeFile(file, Buffer.alloc(STICK_BYTES, made));
+      return makeSoftwareDevice({ kind, busid: `1-${made}`, serial, file });
+    },
+    guest,
+    resetMakesNewDomain: true,
+    async boot(_driver, config) {
+      const paths = domainPaths(runtimeDir, stateDir, config.uuid);
+      await mkdir(paths.folder, { recursive: true, mode: 0o700 });
+      await mkdir(stateDir, { recursive: true });
+      await writeFile(paths.cfgFile, makeCfg(config, paths).text);
+      await exec(['xl', 'restore', '-e', paths.cfgFile, places.save], { timeoutMs: XL_TIMEOUT_MS });
+      await guest(config.uuid).waitReady();
+    },
+    folder: saves,
+    ...(fullFolder === undefined ? {} : { fullFolder }),
+    elapse: (ms) => sleep(systemClock, ms),
+    patienceMs: BOOT_TIMEOUT_MS,
+    close: async () => {
+      if (fullFolder !== undefined) await exec(['umount', fullFolder], { timeoutMs: SHORT_TIMEOUT_MS });
+      await rm(folder, { recursive: true });
+    },
+  };
+}
+
+const PVUSB: readonly UsbControllerConfig[] = [
+  { type: 'qusb', version: 2, ports: 8 },
+  { type: 'qusb', version: 1, ports: 2 },
+];
+const CONTROLLERS: Readonly<Record<VirtMode, readonly UsbControllerConfig[]>> = {
+  pv: PVUSB,
+  pvh: PVUSB,
+  hvm: [{ type: 'devicemodel', version: 3, ports: 8 }],
+};
+
+/**
+ * Gives a device of the kind that the host has, another one at each call as long as there are several: QEMU cannot be
+ * given one device twice at a time, and pulling devices is not what the contract is about.
+ */
+async function pluggedDevice(source: SysfsSource, kind: SoftwareKind, turn: number): Promise<UsbDevice> {
+  const what = `A ${kind} that is plugged into the host`;
+  return pollUntil({ what, timeoutMs: SHORT_TIMEOUT_MS, everyMs: 100 }, async () => {
+    const devices = (await source.list()).filter(({ untrustedSerial }) => untrustedSerial?.startsWith(kind));
+    return devices[turn % devices.length];
+  });
+}
+
+/** Finds the domain without the driver. */
+async function domidOf(uuid: VmUuid): Promise<number> {
+  const { stdout } = await exec(['xl', 'list', '-v'], { timeoutMs: XL_TIMEOUT_MS });
+  const line = stdout.split('\n').find((text) => text.includes(uuid));
+  if (line === undefined) throw new Error(`there is no domain of ${uuid}`);
+  return Number(/^\S+\s+(\d+)/.exec(line)?.[1]);
+}
+
+/** Opens the guest's console: HVM's serial port by QEMU's socket, the others' paravirtual one by its pseudo-terminal. */
+async function connectConsole(uuid: VmUuid, virtMode: VirtMode, runtimeDir: string): Promise<GuestConsole> {
+  if (virtMode === 'hvm') return GuestConsole.connect(join(runtimeDir, uuid, 'console.sock'));
+  const node = `/local/domain/${await domidOf(uuid)}/console/tty`;
+  const { stdout } = await exec(['xenstore-read', node], { timeoutMs: SHORT_TIMEOUT_MS });
+  const socat = spawn('socat', ['-', `${stdout.trim()},raw,echo=0`], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const stream = Duplex.from({ readable: socat.stdout, writable: socat.stdin });
+  stream.on('close', () => socat.kill());
+  return GuestConsole.over(stream, node);
+}
+
+/** Mounts a file system with room for nothing. */
+async function mountFull(folder: string): Promise<string | undefined> {
+  await mkdir(folder);
+  const mount = ['mount', '-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', folder] as const;
+  return exec([...mount], { timeoutMs: SHORT_TIMEOUT_MS }).then(
+    () => folder,
+    () => undefined,
+  );
+}
