@@ -230,7 +230,7 @@ export class Fleet {
       member.monitor.adopt(member.domain);
     }
     for (const { uuid, name: stranger } of domains.values()) {
-      log.warn('a domain runs that the inventory does not know; it is left alone', { vm: stranger, uuid });
+      log.info('a domain runs that the inventory does not know; it is left alone', { vm: stranger, uuid });
     }
     return records.filter((record) => isLiving(this.#members.get(record.uuid)?.domain)).length;
   }

@@ -80,8 +80,10 @@ test('a VM that has lost its device model says so everywhere, and its devices co
   assert.match((await details(vm)).usbTrouble ?? '', /device model is gone/);
   const { findings } = await stage.ask<DoctorReport>('doctor');
   assert.equal(findings.find(({ subject }) => subject === `VM ${vm}`)?.advice, `usher vm restart ${vm}`);
-  const byHand = await stage.try('usb', 'attach', vm, device);
-  assert.match(byHand.stderr, /could not be attached to VM \S+: its device model is gone/);
+  for (const words of [[], ['--port', '0-1']]) {
+    const byHand = await stage.try('usb', 'attach', vm, device, ...words);
+    assert.match(byHand.stderr, /could not be attached to VM \S+: its device model is gone/);
+  }
   const { changes } = await stage.ask<ExplainView>('usb', 'explain', device);
   assert.deepEqual(changes[0], {
     says: `Restart VM ${vm}`,

@@ -37,6 +37,8 @@ export async function attachByHand(
       { hint },
     );
   }
+  const trouble = engine.fleet.domainOf(record.uuid)?.usbTrouble;
+  if (trouble !== undefined) throw new Fault('usb.attach_failed', { device: key, vm: record.name, what: trouble });
   if (slot !== undefined) checkSlot(engine, key, record, slot);
   const hold = {
     ...holdOf(engine, device),
