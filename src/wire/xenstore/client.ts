@@ -25,8 +25,7 @@ import { type Transaction, type TransactionLimits, transact } from './transactio
 import { type WaitForOptions, waitFor, type XenstoreView } from './wait.ts';
 import { type Watch, Watches, type WatchOptions } from './watches.ts';
 
-export interface XenstoreOptions
-  extends Pick<XenstoreLinkOptions, 'openTimeoutMs' | 'maxUnderWay' | 'backoff' | 'random'> {
+export interface XenstoreOptions extends Pick<XenstoreLinkOptions, 'openTimeoutMs' | 'backoff' | 'random'> {
   /** The unix socket, or the device `/dev/xen/xenbus`. Default: `/run/xenstored/socket` if it is there, else the device. */
   readonly path?: string | undefined;
   readonly clock?: Clock | undefined;

@@ -15,7 +15,6 @@ export interface XenstoreLinkOptions {
   readonly clock: Clock;
   readonly timeoutMs?: number | undefined;
   readonly openTimeoutMs?: number | undefined;
-  readonly maxUnderWay?: number | undefined;
   readonly backoff?: BackoffOptions | undefined;
   readonly random?: (() => number) | undefined;
   /** Sets up a session after a loss; it counts as lost again when this fails. Not called for the first. */
@@ -102,10 +101,10 @@ export class XenstoreLink {
   }
 
   async #connect(path: string, signal?: AbortSignal): Promise<XenstoreSession> {
-    const { clock, timeoutMs, maxUnderWay, openTimeoutMs = DEFAULT_OPEN_TIMEOUT_MS } = this.#options;
-    const stream = await openTransport(path, { timeoutMs: openTimeoutMs, signal });
-    const { event: onEvent } = this.#options;
-    return XenstoreSession.open(stream, { peer: path, clock, timeoutMs, openTimeoutMs, maxUnderWay, signal, onEvent });
+    const { clock, timeoutMs, openTimeoutMs = DEFAULT_OPEN_TIMEOUT_MS, event: onEvent } = this.#options;
+    const { stream, maxUnderWay } = await openTransport(path, { timeoutMs: openTimeoutMs, signal });
+    const waiting = { timeoutMs, openTimeoutMs, signal, clock };
+    return XenstoreSession.open(stream, { peer: path, maxUnderWay, onEvent, ...waiting });
   }
 
   async #stay(session: XenstoreSession): Promise<void> {

@@ -35,7 +35,6 @@ export interface XenstoreWaitOptions {
 
 export const DEFAULT_TIMEOUT_MS = 10_000;
 const DEFAULT_OPEN_TIMEOUT_MS = 5_000;
-/** xenstored lets a domU have 20 requests outstanding, and stops reading from it beyond that. */
 const DEFAULT_MAX_UNDER_WAY = 16;
 
 /**

@@ -65,7 +65,7 @@ export function transact<T>(
   return withDeadline({ what: `A transaction at ${session.peer}`, ...parts }, async (signal) => {
     for (let tries = 1; ; tries++) {
       try {
-        return await attempt(session, work, { timeoutMs, signal });
+        return await attempt(session, work, timeoutMs, signal);
       } catch (error) {
         if (!isXenstoreError(error, 'EAGAIN') || tries >= maxTries) throw error;
       }
@@ -74,19 +74,24 @@ export function transact<T>(
   });
 }
 
+/** The requests have no signal of their own: nobody waits for them any more when it comes. */
 async function attempt<T>(
   session: XenstoreSession,
   work: (transaction: Transaction) => Promise<T>,
-  waiting: { readonly timeoutMs: number; readonly signal: AbortSignal },
+  timeoutMs: number,
+  signal: AbortSignal,
 ): Promise<T> {
-  const { signal } = waiting;
-  const transaction = new Transaction(session, await session.request(startQuestion(session), waiting));
+  const transaction = new Transaction(session, await session.request(startQuestion(session), { timeoutMs }));
   const discard = () => void transaction.end(false).catch(() => undefined);
+  if (signal.aborted) {
+    discard();
+    signal.throwIfAborted();
+  }
   signal.addEventListener('abort', discard, { once: true });
   try {
     const value = await work(transaction);
     signal.throwIfAborted();
-    await transaction.end(true, waiting);
+    await transaction.end(true, { timeoutMs });
     return value;
   } catch (error) {
     if (!signal.aborted) discard();
@@ -96,7 +101,7 @@ async function attempt<T>(
   }
 }
 
-/** A transaction whose number came too late for anybody is discarded, or the daemon would keep it. */
+/** A transaction whose number came too late for anybody is discarded, or xenstored would keep it. */
 function startQuestion(session: XenstoreSession): Question<number> {
   return {
     name: 'TRANSACTION_START',

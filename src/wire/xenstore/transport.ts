@@ -18,11 +18,24 @@ export function defaultPath(): string {
   return !isThere(XENSTORED_SOCKET) && isThere(XENBUS_DEVICE) ? XENBUS_DEVICE : XENSTORED_SOCKET;
 }
 
+export interface Transport {
+  readonly stream: Duplex;
+  /** So many requests may be there without an answer. */
+  readonly maxUnderWay: number;
+}
+
+/**
+ * xenstored lets a domU have 20 requests outstanding, and reads no more from it beyond that; the kernel's own are among
+ * them. It does not count those of a socket.
+ */
+const MAX_UNDER_WAY = { socket: 64, device: 16 };
+
 /** Opens the socket or device. @throws Fault `socket.unreachable`, `socket.path_long`, `timeout`, `aborted`. */
 export async function openTransport(
   path: string,
   options: { readonly timeoutMs: number; readonly signal?: AbortSignal | undefined },
-): Promise<Duplex> {
+): Promise<Transport> {
   const isDevice = statSync(path, { throwIfNoEntry: false })?.isCharacterDevice() ?? false;
-  return isDevice ? openXenbus(path) : connectUnix(path, options);
+  if (isDevice) return { stream: openXenbus(path), maxUnderWay: MAX_UNDER_WAY.device };
+  return { stream: await connectUnix(path, options), maxUnderWay: MAX_UNDER_WAY.socket };
 }
