@@ -1,7 +1,7 @@
 /** A benchmark's result as data, and its lines of the table. What is measured is told by the benchmarks themselves. */
 import { type Ratio, ratioOfMedians, type Summary, summarize } from './statistics.ts';
 
-export type Unit = 'ms' | 'MiB' | '1/s';
+export type Unit = 'ms' | 'MiB' | '1/s' | 'requests';
 
 /** A figure that is promised: it is met when it is at most that. */
 export interface Goal {

@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import type { DeviceHands } from '../../lab/device-hands.ts';
 import type { RunOptions, RunResult } from '../../lab/host-control.ts';
 import type { XenHost } from '../../lab/xen-host.ts';
+import type { VmDetails } from '../../src/api/views.ts';
 import { pollUntil } from '../../src/lib/deadline.ts';
 import { quote } from '../usb-host/host-rig.ts';
 
@@ -16,6 +17,8 @@ const DAEMON_LOG = '/var/log/usherd.log';
 const DAEMON_PID = '/run/usherd.pid';
 const ANSWER_SECONDS = 90;
 const DEFAULT_PATIENCE_MS = 60_000;
+const GUEST_PATIENCE_MS = 120_000;
+const DAEMON = 'node --max-semi-space-size=1 /cargo/dist/usherd.cjs';
 
 /** Everything a test touches of one Xen host. */
 export class Dom0Usher {
@@ -55,7 +58,7 @@ export class Dom0Usher {
   /** Starts the daemon and waits until it serves. `env` is added to its environment. */
   async startDaemon(env: Readonly<Record<string, string>> = {}): Promise<void> {
     const words = Object.entries({ USHER_HOME: HOME, ...env }).map(([key, value]) => `${key}=${quote(value)}`);
-    const node = `${words.join(' ')} setsid node --max-semi-space-size=1 /cargo/dist/usherd.cjs`;
+    const node = `${words.join(' ')} setsid ${DAEMON}`;
     await this.check(
       `mkdir -p ${HOME}; : > ${DAEMON_LOG}; ${node} >> ${DAEMON_LOG} 2>&1 < /dev/null & echo $! > ${DAEMON_PID}
       until grep -q '"msg":"ready"' ${DAEMON_LOG}; do
@@ -64,6 +67,39 @@ export class Dom0Usher {
       done`,
       { timeoutMs: DEFAULT_PATIENCE_MS },
     );
+  }
+
+  /** The daemon's socket in dom0. */
+  readonly socket = SOCKET;
+  /** The command that starts the daemon, as words for a shell. */
+  readonly daemonCommand = `USHER_HOME=${HOME} exec ${DAEMON}`;
+
+  /** Creates a VM that boots the lab's guest, and starts it; resolves when the guest says that it is ready. */
+  async startGuest(name: string, settings: Readonly<Record<string, string | number>>): Promise<void> {
+    await this.createVm(name, settings);
+    await this.ask('vm.start', { vm: name });
+    await this.guestSays(name, '^USHER-GUEST ready');
+  }
+
+  /** Creates a VM from the lines of its config file. */
+  async createVm(name: string, settings: Readonly<Record<string, string | number>>): Promise<void> {
+    const lines = Object.entries({ name, driver: 'xen', ...settings }).map(([key, value]) => `${key} = ${value}\n`);
+    await this.ask('vm.create', { name, content: lines.join('') });
+  }
+
+  /** Waits until the VM's console log has a line like `pattern` (extended regular expression), after `since` lines. */
+  async guestSays(name: string, pattern: string, since = 0): Promise<string> {
+    const { console } = await this.ask<VmDetails>('vm.show', { vm: name });
+    const script = `until line=$(tail -n +${since + 1} ${quote(console.log)} 2> /dev/null | grep -a -m 1 -E -e ${quote(pattern)}); do
+        sleep 0.2
+      done; printf '%s' "$line"`;
+    return await this.check(script, { timeoutMs: GUEST_PATIENCE_MS });
+  }
+
+  /** How many lines the VM's console log has. */
+  async linesOf(name: string): Promise<number> {
+    const { console } = await this.ask<VmDetails>('vm.show', { vm: name });
+    return Number(await this.check(`cat ${quote(console.log)} 2> /dev/null | wc -l`));
   }
 
   /** Ends the daemon by a signal, unless it has ended by itself, and waits until it is gone. */

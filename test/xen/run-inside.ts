@@ -4,7 +4,7 @@
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
@@ -18,17 +18,17 @@ export interface InsideHost {
 
 /** Where the cargo of {@link insideCargo} is in dom0. */
 const FOLDER = '/cargo/inside';
+const REPORTER = fileURLToPath(new URL('inside/reporter.ts', import.meta.url));
 const REPORTS = '/run/usher-reports';
 
 /**
- * Bundles `test/xen/inside/NAME.ts` for each name, and the reporter, into a new folder: the cargo `inside`. Native
- * modules are found beside the cargo `dist`. The caller removes it by `remove`.
+ * Bundles each of the programs, by the path of its source, and the reporter into a new folder: the cargo `inside`, where
+ * a program is NAME.mjs. Native modules are found beside the cargo `dist`. The caller removes the folder by `remove`.
  */
-export async function insideCargo(...names: readonly string[]): Promise<{ folder: string; remove(): Promise<void> }> {
+export async function insideCargo(...sources: readonly string[]): Promise<{ folder: string; remove(): Promise<void> }> {
   const folder = await mkdtemp(join(tmpdir(), 'usher-inside-'));
-  const entry = (name: string) => fileURLToPath(new URL(`inside/${name}.ts`, import.meta.url));
   await build({
-    entryPoints: ['reporter', ...names].map(entry),
+    entryPoints: Object.fromEntries([REPORTER, ...sources].map((path) => [basename(path, '.ts'), path])),
     outdir: folder,
     outExtension: { '.js': '.mjs' },
     bundle: true,

@@ -7,6 +7,8 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Duplex } from 'node:stream';
 import { GuestConsole } from '../../../lab/console.ts';
+import { XEN_GUEST_CMDLINE } from '../../../lab/guest.ts';
+import { HOST_PATHS } from '../../../lab/host-image.ts';
 import { makeCfg } from '../../../src/hypervisor/xen/cfg.ts';
 import { XenDriver } from '../../../src/hypervisor/xen/driver.ts';
 import { domainPaths } from '../../../src/hypervisor/xen/paths.ts';
@@ -27,15 +29,6 @@ export interface XenRigOptions {
   readonly devices: 'software' | 'host';
 }
 
-/** What is there in dom0. */
-interface Places {
-  readonly kernel: string;
-  readonly initrd: string;
-  readonly cmdline: string;
-  /** A guest of this kind that has booted, saved by xl. */
-  readonly save: string;
-}
-
 const XL_TIMEOUT_MS = 60_000;
 const BOOT_TIMEOUT_MS = 240_000;
 const SHORT_TIMEOUT_MS = 10_000;
@@ -43,14 +36,15 @@ const STICK_BYTES = 1024 * 1024;
 /** What the kinds are called in the serial numbers of the devices that the lab plugs. */
 const HOST_KINDS: readonly SoftwareKind[] = ['tablet', 'storage', 'keyboard', 'mouse', 'serial'];
 
-/** Makes the rig; where guest and save are is told by the environment variable `XEN_RIG`, as JSON. */
+/** Makes the rig. The first guest boots; its state is kept, and later ones go on from that. */
 export async function makeXenRig({ virtMode, devices }: XenRigOptions): Promise<Rig> {
-  const places = (JSON.parse(process.env['XEN_RIG'] ?? '{}') as Record<VirtMode, Places>)[virtMode];
   const folder = await mkdtemp('/run/usher-contract-');
   const [runtimeDir, stateDir, saves] = [join(folder, 'run'), join(folder, 'state'), join(folder, 'saves')];
   await mkdir(saves);
   const fullFolder = await mountFull(join(folder, 'full'));
   const source = new SysfsSource();
+  const booted = join(folder, 'booted');
+  let hasBooted = false;
   let made = 0;
   const guest = (uuid: VmUuid) =>
     consoleHand({
@@ -67,9 +61,9 @@ export async function makeXenRig({ virtMode, devices }: XenRigOptions): Promise<
       name: `contract-${++made}`,
       driver: 'xen',
       virtMode,
-      kernel: places.kernel,
-      initrd: places.initrd,
-      cmdline: places.cmdline,
+      kernel: virtMode === 'hvm' ? HOST_PATHS.guestPackedKernel : HOST_PATHS.guestKernel,
+      initrd: HOST_PATHS.guestInitrd,
+      cmdline: XEN_GUEST_CMDLINE.replace('hvc0', virtMode === 'hvm' ? 'ttyS0' : 'hvc0'),
       memoryMiB: 128,
       vcpus: 1,
       disks: [],
@@ -91,12 +85,19 @@ export async function makeXenRig({ virtMode, devices }: XenRigOptions): Promise<
     },
     guest,
     resetMakesNewDomain: true,
-    async boot(_driver, config) {
+    async boot(driver, config) {
+      if (!hasBooted) {
+        await driver.start(config, { isPaused: false });
+        await guest(config.uuid).waitReady();
+        await exec(['xl', 'save', '-c', config.name, booted], { timeoutMs: XL_TIMEOUT_MS });
+        hasBooted = true;
+        return;
+      }
+      // Not by the driver: it would refuse the save of another VM.
       const paths = domainPaths(runtimeDir, stateDir, config.uuid);
       await mkdir(paths.folder, { recursive: true, mode: 0o700 });
-      await mkdir(stateDir, { recursive: true });
       await writeFile(paths.cfgFile, makeCfg(config, paths).text);
-      await exec(['xl', 'restore', '-e', paths.cfgFile, places.save], { timeoutMs: XL_TIMEOUT_MS });
+      await exec(['xl', 'restore', '-e', paths.cfgFile, booted], { timeoutMs: XL_TIMEOUT_MS });
       await guest(config.uuid).waitReady();
     },
     folder: saves,

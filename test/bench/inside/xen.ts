@@ -1,0 +1,252 @@
+/**
+ * The part of the benchmark of Xen that runs in dom0: attaches a device by Usher, by `xl` and by a bare script in turns,
+ * and prints one JSON line of what it measured. The moment of an attach is that at which the port node has its value.
+ */
+import { spawn, spawnSync } from 'node:child_process';
+import { readFileSync, renameSync } from 'node:fs';
+import { createConnection, createServer, type Server, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { parseArgs } from 'node:util';
+import { Client } from '../../../src/api/client.ts';
+import { XenstoreClient } from '../../../src/wire/xenstore/client.ts';
+import { measureInTurns } from '../statistics.ts';
+
+const XENSTORED = '/run/xenstored/socket';
+const XENSTORED_BEHIND = '/run/xenstored/behind';
+const ROUNDS = 15;
+const COUNTED_ROUNDS = 5;
+const WHOLE_ROUNDS = 10;
+/** Nothing else is on its way by then. */
+const QUIET_MS = 300;
+const FREE_TIMEOUT_MS = 10_000;
+const HEADER_BYTES = 16;
+
+/** What is printed at the end. */
+export interface XenSamples {
+  readonly writtenMs: Record<'usher' | 'xl', number[]>;
+  readonly requests: Record<'usher' | 'script', number[]>;
+  readonly wholeMs: Record<'usher vm list' | 'xl list', number[]>;
+}
+
+const { values } = parseArgs({
+  options: {
+    vm: { type: 'string' },
+    busid: { type: 'string' },
+    socket: { type: 'string' },
+    phase: { type: 'string' },
+    daemon: { type: 'string' },
+  },
+});
+const { vm = '', busid = '', socket = '', phase = 'time', daemon = '' } = values;
+const device = `dom0:${busid}`;
+const xs = await XenstoreClient.connect({});
+const domid = Number(spawnSync('xl', ['domid', vm], { encoding: 'utf8' }).stdout);
+const ports = `/local/domain/0/backend/qusb/${domid}/0/port`;
+
+if (phase === 'time') await time();
+else await count();
+xs.close();
+process.exit(0);
+
+/** Times attaches, and the commands that list. */
+async function time(): Promise<void> {
+  const client = await Client.connect(socket, 'bench');
+  const writtenMs = await measureInTurns<'usher' | 'xl', number>(
+    {
+      usher: () =>
+        attached(
+          () => client.call('usb.attach', { device, vm }),
+          () => client.call('usb.detach', { device }),
+        ),
+      xl: () =>
+        attached(
+          () => xl('usbdev-attach', vm, ...hostAddress()),
+          () => xl('usbdev-detach', vm, '0', '1'),
+        ),
+    },
+    { rounds: ROUNDS, warmUps: 2 },
+  );
+  const wholeMs = await measureInTurns<'usher vm list' | 'xl list', number>(
+    {
+      'usher vm list': () => timed(() => run('node', ['/cargo/dist/usher.cjs', 'vm', 'list'])),
+      'xl list': () => timed(() => run('xl', ['list'])),
+    },
+    { rounds: WHOLE_ROUNDS, warmUps: 1 },
+  );
+  client.close();
+  print({ writtenMs, wholeMs });
+}
+
+/** Counts requests, by a relay in xenstored's place and a daemon that is started behind it. */
+async function count(): Promise<void> {
+  const relay = await CountingRelay.open();
+  const served = spawn('sh', ['-c', daemon], { stdio: 'ignore' });
+  const client = await whenServed();
+  const requests = await measureInTurns<'usher' | 'script', number>(
+    {
+      usher: () =>
+        counted(
+          relay,
+          () => client.call('usb.attach', { device, vm }),
+          () => client.call('usb.detach', { device }),
+        ),
+      script: async () => {
+        const script = await XenstoreClient.connect({ path: XENSTORED });
+        const sent = await counted(
+          relay,
+          () => bareAttach(script),
+          () => script.write(`${ports}/1`, ''),
+        );
+        script.close();
+        return sent;
+      },
+    },
+    { rounds: COUNTED_ROUNDS, warmUps: 1 },
+  );
+  client.close();
+  served.kill();
+  relay.close();
+  print({ requests });
+}
+
+async function whenServed(): Promise<Client> {
+  for (let tries = 0; ; tries++) {
+    const client = await Client.connect(socket, 'bench').catch(() => undefined);
+    if (client !== undefined) return client;
+    if (tries > 100) throw new Error('the daemon does not come up');
+    await sleep(QUIET_MS);
+  }
+}
+
+/** What a script does that only wants to be right: is the controller connected, is the port free, write. */
+async function bareAttach(script: XenstoreClient): Promise<void> {
+  if ((await script.read(`${ports.slice(0, -'/port'.length)}/state`)) !== '4') throw new Error('not connected');
+  if ((await script.read(`${ports}/1`)) !== '') throw new Error('not free');
+  await script.write(`${ports}/1`, busid);
+}
+
+type Work = () => Promise<unknown>;
+
+/** Gives the milliseconds from the call of `attach` until a port has the device. */
+async function attached(attach: Work, detach: Work): Promise<number> {
+  let start = 0;
+  const written = await whenWritten(
+    () => {
+      start = performance.now();
+      return attach();
+    },
+    detach,
+    () => performance.now(),
+  );
+  return written - start;
+}
+
+/** Gives the number of requests from the call of `attach` until a port has the device. */
+async function counted(relay: CountingRelay, attach: Work, detach: Work): Promise<number> {
+  let before = 0;
+  const after = await whenWritten(
+    () => {
+      before = relay.requests;
+      return attach();
+    },
+    detach,
+    () => relay.requests,
+  );
+  return after - before;
+}
+
+/** Reads `gauge` at the moment at which a port has the device, then has `detach` undo the attach. */
+async function whenWritten(attach: Work, detach: Work, gauge: () => number): Promise<number> {
+  let written = Number.NaN;
+  const seen = Promise.withResolvers<void>();
+  const watch = await xs.watch(ports, (path) => {
+    void xs.read(path).then((value) => {
+      if (value !== busid || !Number.isNaN(written)) return;
+      written = gauge();
+      seen.resolve();
+    });
+  });
+  await sleep(QUIET_MS);
+  const done = attach();
+  await seen.promise;
+  await done;
+  await watch.close();
+  await detach();
+  await isFree();
+  return written;
+}
+
+/** Waits until dom0's own driver has the device again. */
+async function isFree(): Promise<void> {
+  const deadline = performance.now() + FREE_TIMEOUT_MS;
+  const hasDriver = () =>
+    spawnSync('sh', ['-c', `readlink /sys/bus/usb/devices/${busid}:*/driver`], { encoding: 'utf8' });
+  for (;;) {
+    const { stdout } = hasDriver();
+    if (stdout.includes('/usbhid')) return;
+    if (performance.now() > deadline) throw new Error(`dom0 does not get ${busid} back: ${stdout}`);
+    await sleep(50);
+  }
+}
+
+function hostAddress(): string[] {
+  const read = (name: string) => readFileSync(`/sys/bus/usb/devices/${busid}/${name}`, 'utf8').trim();
+  return ['type=hostdev', `hostbus=${read('busnum')}`, `hostaddr=${read('devnum')}`, 'controller=0', 'port=1'];
+}
+
+const xl = (...words: string[]) => run('xl', words);
+
+async function run(command: string, words: readonly string[]): Promise<void> {
+  const child = spawn(command, words, { stdio: ['ignore', 'ignore', 'inherit'] });
+  const status = await new Promise((resolve) => child.on('exit', resolve));
+  if (status !== 0) throw new Error(`${command} ${words.join(' ')} ended with ${status}`);
+}
+
+async function timed(work: () => Promise<unknown>): Promise<number> {
+  const start = performance.now();
+  await work();
+  return performance.now() - start;
+}
+
+function print(samples: Partial<XenSamples>): void {
+  console.log(JSON.stringify(samples));
+}
+
+/** Stands in xenstored's place and counts the requests that pass. */
+class CountingRelay {
+  requests = 0;
+  readonly #server: Server;
+
+  private constructor() {
+    renameSync(XENSTORED, XENSTORED_BEHIND);
+    this.#server = createServer((client) => this.#serve(client));
+  }
+
+  static async open(): Promise<CountingRelay> {
+    const relay = new CountingRelay();
+    await new Promise<void>((resolve) => relay.#server.listen(XENSTORED, resolve));
+    return relay;
+  }
+
+  close(): void {
+    this.#server.close();
+    renameSync(XENSTORED_BEHIND, XENSTORED);
+  }
+
+  #serve(client: Socket): void {
+    const server = createConnection(XENSTORED_BEHIND);
+    let held = Buffer.alloc(0);
+    client.on('data', (chunk: Buffer) => {
+      held = Buffer.concat([held, chunk]);
+      while (held.length >= HEADER_BYTES && held.length >= HEADER_BYTES + held.readUInt32LE(12)) {
+        held = held.subarray(HEADER_BYTES + held.readUInt32LE(12));
+        this.requests++;
+      }
+    });
+    client.pipe(server).pipe(client);
+    for (const socket of [client, server]) {
+      socket.on('error', () => undefined);
+      socket.on('close', () => [client, server].map((other) => other.destroy()));
+    }
+  }
+}

@@ -1,0 +1,26 @@
+/** Runs the driver contract in dom0 of a fresh Xen host for one kind of guest, with devices plugged into the host. */
+import { type TestContext, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { XenHost } from '../../lab/xen-host.ts';
+import type { VirtMode } from '../../src/model/vm.ts';
+import { DIST } from './dom0-usher.ts';
+import { insideCargo, runInside } from './run-inside.ts';
+
+const TIMEOUT_MS = 8 * 60_000;
+/** Several of the kind that most tests use; the serial numbers say what is what. */
+const PLUGGED = ['tablet', 'tablet', 'tablet', 'storage', 'storage', 'keyboard', 'mouse', 'serial'] as const;
+
+/** Registers the test of one kind of guest. */
+export function testContract(virtMode: VirtMode): void {
+  test(`the driver contract on real Xen: ${virtMode}`, async (t: TestContext) => {
+    const { folder, remove } = await insideCargo(fileURLToPath(new URL('inside/contract.ts', import.meta.url)));
+    const xen = await XenHost.restore({ dist: DIST, inside: folder });
+    try {
+      for (const [i, kind] of PLUGGED.entries()) await xen.hands.plug(kind, { serial: `${kind}-${i + 1}` });
+      await runInside(t, xen.host, 'contract', { timeoutMs: TIMEOUT_MS, env: { XEN_KIND: virtMode } });
+    } finally {
+      await xen.stop();
+      await remove();
+    }
+  });
+}
