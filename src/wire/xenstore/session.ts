@@ -20,7 +20,7 @@ export interface XenstoreSessionOptions {
   readonly timeoutMs?: number | undefined;
   /** For the first answer. */
   readonly openTimeoutMs?: number | undefined;
-  /** So many requests are sent without an answer; the others wait here. */
+  /** So many requests are sent without an answer; the others wait here. Default: 16. */
   readonly maxUnderWay?: number | undefined;
   /** Gives up the opening; has no effect on an open session. */
   readonly signal?: AbortSignal | undefined;

@@ -25,10 +25,10 @@ export interface Transport {
 }
 
 /**
- * xenstored lets a domU have 20 requests outstanding, and reads no more from it beyond that; the kernel's own are among
- * them. It does not count those of a socket.
+ * A client of the device has one buffer in the kernel, which sends from it: a request that is written before the last was
+ * answered may overwrite that.
  */
-const MAX_UNDER_WAY = { socket: 64, device: 16 };
+const MAX_UNDER_WAY = { socket: 64, device: 1 };
 
 /** Opens the socket or device. @throws Fault `socket.unreachable`, `socket.path_long`, `timeout`, `aborted`. */
 export async function openTransport(

@@ -23,7 +23,7 @@ class ModelKernel {
   readonly #answers = new PacketParser();
   errnoOfWatch: string | undefined;
   isWriting = false;
-  #stuck: (() => void) | undefined;
+  #buffer = Buffer.alloc(0);
 
   constructor() {
     this.#backend = new MemoryDaemon().connect(3);
@@ -34,10 +34,6 @@ class ModelKernel {
         if (!isAcknowledged) this.source.write(encodePacket({ ...answer, requestId }));
       }
     });
-  }
-
-  get stuck(): boolean {
-    return this.#stuck !== undefined;
   }
 
   readonly write = (bytes: Buffer, done: (error: Error | null) => void): void => {
@@ -55,7 +51,9 @@ class ModelKernel {
         return;
       }
       if (isWatch) this.source.write(encodePacket({ ...sent, requestId: 0, body: Buffer.from('OK\0') }));
-      this.#backend.write(bytes);
+      // The kernel's thread sends later, from the one buffer, whatever is then in it.
+      this.#buffer = Buffer.from(bytes);
+      setImmediate(() => this.#backend.write(this.#buffer));
       done(null);
     });
   };
@@ -64,7 +62,7 @@ class ModelKernel {
 async function deviceRig(t: TestContext, onEvent?: (event: WatchEvent) => void) {
   const kernel = new ModelKernel();
   const device = new XenbusDevice(kernel.source, kernel.write);
-  const session = await XenstoreSession.open(device, { peer: 'device', ...(onEvent && { onEvent }) });
+  const session = await XenstoreSession.open(device, { peer: 'device', maxUnderWay: 1, ...(onEvent && { onEvent }) });
   t.after(() => session.close());
   return { kernel, device, session };
 }
@@ -98,6 +96,13 @@ test('makes a refusal of an error that a write tells', async (t) => {
   await assert.rejects(session.request(watch('a')), (error) => isXenstoreError(error, 'E2BIG'));
   kernel.errnoOfWatch = undefined;
   assert.equal(await session.request(watch('b')), true);
+});
+
+test('keeps back what would take the watches of the kernel itself', async (t) => {
+  const { kernel, session } = await deviceRig(t);
+  const reset: Question<true> = { name: 'RESET_WATCHES', text: '\0', decode: decodeOk };
+  await assert.rejects(session.request(reset), (error) => isXenstoreError(error, 'ENOSYS'));
+  assert.equal(kernel.writes.length, 1, 'only the first question was written');
 });
 
 test('ends at any other error', async (t) => {

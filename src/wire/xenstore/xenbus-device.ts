@@ -26,6 +26,7 @@ export function openXenbus(path: string): Duplex {
 /**
  * INVARIANTS:
  * - At most one write is under way. The file is closed after it, never during it: its number could already mean another.
+ * - Who uses it waits for each answer before the next request (see transport.ts).
  * - Answers without a number belong to the WATCH and UNWATCH that were written, in their order.
  */
 export class XenbusDevice extends Duplex {
@@ -77,9 +78,15 @@ export class XenbusDevice extends Duplex {
   }
 
   #writeOne(packet: Packet, done: (error: Error | null) => void): void {
-    const { type, requestId, transactionId } = packet;
+    const { type } = packet;
+    if (type === PACKET_TYPES.RESET_WATCHES) {
+      // The kernel would pass it on, and xenstored then forget the watches of the kernel itself.
+      this.#refuse(packet, 'ENOSYS');
+      done(null);
+      return;
+    }
     const isUnnumbered = type === PACKET_TYPES.WATCH || type === PACKET_TYPES.UNWATCH;
-    if (isUnnumbered) this.#unnumbered.push(requestId);
+    if (isUnnumbered) this.#unnumbered.push(packet.requestId);
     this.#isWriting = true;
     this.#writePacket(encodePacket(packet), (error) => {
       this.#isWriting = false;
@@ -88,10 +95,13 @@ export class XenbusDevice extends Duplex {
       const errno = errnoOf(error);
       if (errno === undefined || !(XENSTORE_ERRNOS as readonly string[]).includes(errno)) return done(error);
       if (isUnnumbered) this.#unnumbered.pop();
-      const body = Buffer.from(`${errno}\0`);
-      this.push(encodePacket({ type: PACKET_TYPES.ERROR, requestId, transactionId, body }));
+      this.#refuse(packet, errno);
       done(null);
     });
+  }
+
+  #refuse({ requestId, transactionId }: Packet, errno: string): void {
+    this.push(encodePacket({ type: PACKET_TYPES.ERROR, requestId, transactionId, body: Buffer.from(`${errno}\0`) }));
   }
 
   #take(chunk: Buffer): void {
