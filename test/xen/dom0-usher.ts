@@ -3,10 +3,10 @@
  * test has its command line, its RPC, `xl`, xenstore, the consoles of the guests, and the hands outside.
  */
 import { fileURLToPath } from 'node:url';
-import type { DeviceHands } from '../../lab/device-hands.ts';
+import type { DeviceHands, DeviceKind, PlugOptions } from '../../lab/device-hands.ts';
 import type { RunOptions, RunResult } from '../../lab/host-control.ts';
 import type { XenHost } from '../../lab/xen-host.ts';
-import type { VmDetails } from '../../src/api/views.ts';
+import type { DeviceView, VmDetails } from '../../src/api/views.ts';
 import { pollUntil } from '../../src/lib/deadline.ts';
 import { quote } from '../usb-host/host-rig.ts';
 
@@ -53,6 +53,67 @@ export class Dom0Usher {
   async xenstore(path: string): Promise<string | undefined> {
     const { status, output } = await this.run(`xenstore-read ${quote(path)}`);
     return status === 0 ? output.replace(/\n$/, '') : undefined;
+  }
+
+  /** Has xl start a guest from a cfg, without Usher, and waits until it is ready. */
+  async xlCreate(name: string, cfg: string): Promise<void> {
+    const log = `/var/log/xen/console/guest-${name}.log`;
+    await this.check(
+      `printf %s ${quote(cfg)} > /root/${name}.cfg; rm -f ${log}; xl create /root/${name}.cfg
+      until grep -q '^USHER-GUEST ready' ${log} 2> /dev/null; do sleep 0.2; done`,
+      { timeoutMs: GUEST_PATIENCE_MS },
+    );
+  }
+
+  /** Has xl attach the device at `busid` to a domain, as a person would; gives what comes of it. */
+  async xlAttach(domain: string, busid: string, ...more: readonly string[]): Promise<RunResult> {
+    const folder = `/sys/bus/usb/devices/${busid}`;
+    const [bus, devnum] = (await this.check(`cat ${folder}/busnum ${folder}/devnum`)).split('\n');
+    return await this.xl('usbdev-attach', domain, `hostbus=${bus}`, `hostaddr=${devnum}`, ...more);
+  }
+
+  /** Plugs a device in and waits until dom0 has it configured; gives its busid. */
+  async plug(kind: DeviceKind, options: PlugOptions = {}): Promise<string> {
+    const { busid } = await this.hands.plug(kind, options);
+    await this.check(`until [ -e /sys/bus/usb/devices/${busid}:1.0 ]; do sleep 0.05; done`);
+    return busid;
+  }
+
+  /** Pulls a device out and waits until dom0 has noticed. */
+  async pull(name: string): Promise<void> {
+    const { busid } = await this.hands.pull(name);
+    await this.check(`while [ -e /sys/bus/usb/devices/${busid} ]; do sleep 0.05; done`);
+  }
+
+  /** Gives the kernel driver of the device's first interface in dom0, '' without one. */
+  async kernelDriver(busid: string): Promise<string> {
+    return (await this.check(`basename "$(readlink /sys/bus/usb/devices/${busid}:1.0/driver)"`)).trim();
+  }
+
+  /** Gives how Usher shows the device at `busid`; undefined when it does not. */
+  async device(busid: string): Promise<DeviceView | undefined> {
+    const devices = await this.ask<DeviceView[]>('usb.list');
+    return devices.find(({ device }) => device === `dom0:${busid}`);
+  }
+
+  /** Waits until Usher shows the device at `busid` as attached to the VM. */
+  async waitAttached(busid: string, vm: string): Promise<DeviceView> {
+    return await this.eventually(`${busid} in ${vm}`, async () => {
+      const view = await this.device(busid);
+      return view?.state === 'attached' && view.vm === vm ? view : undefined;
+    });
+  }
+
+  /** Lists the USB devices that the guest of a PV VM sees, as `vid:pid:serial`. */
+  async seenBy(name: string): Promise<string[]> {
+    const since = await this.linesOf(name);
+    const { console } = await this.ask<VmDetails>('vm.show', { vm: name });
+    await this.check(`echo usb | socat -t 1 - UNIX-CONNECT:${quote(console.socket)} > /dev/null`);
+    await this.guestSays(name, '^USHER-GUEST usb-end', since);
+    const said = await this.check(`tail -n +${since + 1} ${quote(console.log)} | tr -d '\\r'`);
+    return [...said.matchAll(/^USHER-GUEST usb= \S+ (\S+) serial=(\S*)/gm)].map(
+      ([, id, serial = '']) => `${id}:${decodeURIComponent(serial)}`,
+    );
   }
 
   /** Starts the daemon and waits until it serves. `env` is added to its environment. */
