@@ -15,7 +15,8 @@ import {
 import { PacketParser } from '../../src/wire/xenstore/parser.ts';
 import type { XenstoreRig } from './rig.ts';
 
-const PATIENCE_MS = 10_000;
+/** Under emulation a request may take a good part of a second. */
+const PATIENCE_MS = 30_000;
 
 export class Context {
   readonly rig: XenstoreRig;
@@ -31,7 +32,7 @@ export class Context {
   }
 
   static async open(rig: XenstoreRig): Promise<Context> {
-    return new Context(rig, await XenstoreClient.connect({ path: rig.path }));
+    return new Context(rig, await XenstoreClient.connect({ path: rig.path, timeoutMs: PATIENCE_MS }));
   }
 
   async close(): Promise<void> {
@@ -46,14 +47,14 @@ export class Context {
 
   /** Connects another client, for the time of the test. */
   async connect(t: TestContext): Promise<XenstoreClient> {
-    const client = await XenstoreClient.connect({ path: this.rig.path });
+    const client = await XenstoreClient.connect({ path: this.rig.path, timeoutMs: PATIENCE_MS });
     t.after(() => client.close());
     return client;
   }
 
   /** Connects without a client, for what a client would not send. */
   async raw(t: TestContext): Promise<RawClient> {
-    const socket = connect({ path: this.rig.path });
+    const socket = connect({ path: this.rig.socket });
     t.after(() => socket.destroy());
     return new RawClient(socket);
   }

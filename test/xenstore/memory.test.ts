@@ -18,6 +18,7 @@ for (const [name, daemonOptions, can] of [
     await daemon.listen(path);
     return {
       path,
+      socket: path,
       can,
       domains: {
         make: async (domid) => daemon.makeDomain(domid),

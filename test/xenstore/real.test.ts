@@ -7,6 +7,7 @@ describeXenstore("Debian's xenstored", async () => {
   const xenstored = await RealXenstored.start();
   return {
     path: xenstored.path,
+    socket: xenstored.path,
     can: C_XENSTORED_4_17,
     domains: {
       make: async (domid) => xenstored.makeDomain(domid),

@@ -11,6 +11,10 @@ export interface Abilities {
   readonly watchDepth: boolean;
   /** GET_QUOTA and SET_QUOTA. */
   readonly quotas: boolean;
+  /** The longest payload; the protocol says 4096. */
+  readonly payloadBytes: number;
+  /** RESET_WATCHES. */
+  readonly resetWatches: boolean;
   /** The longest path that it takes; xs_wire.h says 3072, the daemons 2048 below a domain's home. */
   readonly pathBytes: number;
   /** A domain that is not there as the owner of a node. */
@@ -27,11 +31,16 @@ export const C_XENSTORED_4_17: Abilities = {
   features: false,
   watchDepth: false,
   quotas: false,
+  payloadBytes: 4096,
+  resetWatches: true,
   pathBytes: 2048,
   ownerMayBeGone: false,
   removesNodesOfDomains: true,
   controlHelp: true,
 };
+
+/** What the OCaml daemon of Xen 4.17 can. */
+export const OXENSTORED_4_17: Abilities = { ...C_XENSTORED_4_17 };
 
 /** Domains that exist as far as the daemon can tell, at the test's command. Numbers from 1 to 63. */
 export interface Domains {
@@ -45,8 +54,10 @@ export interface Domains {
 
 /** One daemon, used by all tests of the suite one after the other; it need not be empty, and others may use it too. */
 export interface XenstoreRig {
-  /** The socket (or device) of a client with dom0's rights. */
+  /** By what our client reaches it, with dom0's rights: a socket, or the kernel's device. */
   readonly path: string;
+  /** Its socket. */
+  readonly socket: string;
   readonly can: Abilities;
   /** Tests of what other domains may do are left out without. */
   readonly domains?: Domains;

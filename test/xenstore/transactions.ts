@@ -112,14 +112,14 @@ export function testTransactions(current: () => Context): void {
     });
     await Promise.all(
       clients.map(async (client) => {
-        for (let i = 0; i < 25; i++) {
+        for (let i = 0; i < 10; i++) {
           await client.transaction(async (transaction) => {
             await transaction.write(path, `${Number(await transaction.read(path)) + 1}`);
           });
         }
       }),
     );
-    assert.equal(await current().client.read(path), '100');
+    assert.equal(await current().client.read(path), '40');
   });
 
   test('lets two clients choose different free numbers', async (t) => {
@@ -149,12 +149,12 @@ export function testTransactions(current: () => Context): void {
     const { client, rig } = current();
     if (!rig.can.directoryParts) return t.skip('it has no parts of directories');
     const path = current().place();
-    await Promise.all(Array.from({ length: 700 }, (_, i) => client.write(`${path}/name-${i}`, '')));
+    await Promise.all(Array.from({ length: 45 }, (_, i) => client.write(`${path}/${`${i}`.padEnd(100, '-')}`, '')));
     const names = await client.transaction(async (transaction) => {
       await transaction.write(`${path}/another`, '');
       return transaction.directory(path);
     });
-    assert.equal(names?.length, 701);
+    assert.equal(names?.length, 46);
     await client.rm(path);
   });
 
