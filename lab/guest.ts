@@ -3,12 +3,13 @@
  * tells on its console what happens to its USB devices. Builds it; does not run it. The guest's side is in guest/.
  */
 import { chmod, cp, mkdir, readdir, rm, symlink, writeFile } from 'node:fs/promises';
-import { join, relative } from 'node:path';
+import { basename, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { exec } from '../src/lib/exec.ts';
 import { cached } from './cache.ts';
 import { type Kernel, kernel } from './kernel.ts';
 import { copyModules } from './modules.ts';
+import { xenHcd } from './xen-hcd.ts';
 
 /*
  * What the guest says and obeys. Its lines begin with `USHER-GUEST `, fields are divided by one space, and strings of
@@ -30,6 +31,8 @@ import { copyModules } from './modules.ts';
 export interface GuestImage {
   /** For QEMU's `-kernel`: the raw ELF kernel. */
   readonly kernel: string;
+  /** The same, packed: for firmware, and for Xen's HVM guests. */
+  readonly packedKernel: string;
   /** For QEMU's `-initrd`. */
   readonly initrd: string;
   readonly kernelVersion: string;
@@ -39,32 +42,63 @@ export interface GuestImage {
 export const GUEST_CMDLINE =
   'console=ttyS0 quiet mitigations=off tsc=reliable no_timer_check cryptomgr.notests=1 rodata=off init_on_alloc=0 ipv6.disable=1 panic=-1';
 
+/**
+ * The same for a guest of Xen of whatever kind: the console is the paravirtual one. A panic is a crash for HVM and PVH,
+ * too, by `xen_legacy_crash`. The last four are for HVM: without them it looks through all of an empty PCI bus twice and
+ * judges its clocks, which takes half a minute when every access is emulated.
+ */
+export const XEN_GUEST_CMDLINE = `console=hvc0 quiet mitigations=off cryptomgr.notests=1 rodata=off init_on_alloc=0 ipv6.disable=1 panic=-1 \
+xen_legacy_crash pci=noearly tsc=reliable no_timer_check hpet=disable`;
+
 const BUSYBOX = '/bin/busybox';
 const SOURCES = fileURLToPath(new URL('guest/', import.meta.url));
 const OWN_SOURCES = ['guest.ts', 'modules.ts'].map((name) => fileURLToPath(new URL(name, import.meta.url)));
 const TIMEOUT_MS = 60_000;
 
-/** Loaded before `ready`: what makes a plugged device appear, and what the machine itself needs. */
-const MODULES = [
+/** Loaded before `ready`: what makes a plugged device appear. */
+const USB_MODULES = [
   ...['xhci-pci', 'ehci-pci', 'uhci-hcd', 'usb-storage', 'sd_mod', 'usbhid', 'hid-generic', 'evdev', 'ftdi_sio'],
-  ...['virtio_pci', 'virtio_blk', 'pvpanic-mmio', 'pvpanic-pci', 'button'],
 ];
+/** And what a machine of QEMU itself needs. */
+const QEMU_MODULES = ['virtio_pci', 'virtio_blk', 'pvpanic-mmio', 'pvpanic-pci', 'button'];
+/** And what a domain of Xen needs besides xen-hcd, which is built. */
+const XEN_MODULES = ['xen-blkfront'];
 /** Loaded after it: file systems of sticks, with the character sets that vfat asks for. */
 const LATER_MODULES = ['ext4', 'crc32c_generic', 'vfat', 'nls_cp437', 'nls_ascii', 'nls_utf8'];
 
-/** Gives the guest image, building it (and fetching the kernel) first when it is not in the cache. */
+/** Gives the image of the guest for QEMU, building it (and fetching the kernel) first when it is not in the cache. */
 export async function guestImage(): Promise<GuestImage> {
-  const linux = await kernel();
-  const sources = (await readdir(SOURCES)).sort().map((name) => join(SOURCES, name));
-  const folder = await cached(
-    'guest',
-    { files: [...OWN_SOURCES, ...sources, BUSYBOX], parameters: { kernel: linux.version } },
-    (target) => build(target, linux),
-  );
-  return { kernel: linux.vmlinux, initrd: join(folder, 'initrd'), kernelVersion: linux.version };
+  return image('guest', { modules: [...USB_MODULES, ...QEMU_MODULES], builtModules: [] });
 }
 
-async function build(folder: string, linux: Kernel): Promise<void> {
+/** Gives the image of the guest for Xen, PV, PVH and HVM alike, building it first when it is not in the cache. */
+export async function xenGuestImage(): Promise<GuestImage> {
+  return image('xen-guest', { modules: [...USB_MODULES, ...XEN_MODULES], builtModules: [await xenHcd()] });
+}
+
+interface GuestParts {
+  readonly modules: readonly string[];
+  /** Files of modules that are not the kernel's own. */
+  readonly builtModules: readonly string[];
+}
+
+async function image(name: string, parts: GuestParts): Promise<GuestImage> {
+  const linux = await kernel();
+  const sources = (await readdir(SOURCES)).sort().map((file) => join(SOURCES, file));
+  const recipe = {
+    files: [...OWN_SOURCES, ...sources, BUSYBOX, ...parts.builtModules],
+    parameters: { kernel: linux.version },
+  };
+  const folder = await cached(name, recipe, (target) => build(target, linux, parts));
+  return {
+    kernel: linux.vmlinux,
+    packedKernel: linux.vmlinuz,
+    initrd: join(folder, 'initrd'),
+    kernelVersion: linux.version,
+  };
+}
+
+async function build(folder: string, linux: Kernel, { modules, builtModules }: GuestParts): Promise<void> {
   const root = join(folder, 'root');
   for (const name of ['bin', 'sbin', 'dev', 'proc', 'sys', 'run', 'tmp', 'etc/modprobe.d'])
     await mkdir(join(root, name), { recursive: true });
@@ -80,9 +114,10 @@ async function build(folder: string, linux: Kernel): Promise<void> {
   for (const name of ['poweroff', 'reboot']) await symlink('../lib/usher/end.sh', join(root, 'sbin', name));
   // Without this a stick appears a second later, for the sake of hardware that settles slowly.
   await writeFile(join(root, 'etc/modprobe.d/usher.conf'), 'options usb-storage delay_use=0\n');
-  await writeFile(join(root, 'lib/usher/modules'), `${MODULES.join(' ')}\n`);
+  const builtNames = builtModules.map((file) => basename(file, '.ko'));
+  await writeFile(join(root, 'lib/usher/modules'), `${[...modules, ...builtNames].join(' ')}\n`);
   await writeFile(join(root, 'lib/usher/later-modules'), `${LATER_MODULES.join(' ')}\n`);
-  await copyModules(linux, [...MODULES, ...LATER_MODULES], root);
+  await copyModules(linux, [...modules, ...LATER_MODULES], root, builtModules);
   await packInitramfs(root, join(folder, 'initrd'));
   await rm(root, { recursive: true });
 }

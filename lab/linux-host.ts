@@ -5,6 +5,7 @@
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Cargo } from './cargo.ts';
+import { guestImage } from './guest.ts';
 import { Host, type HostModel } from './host.ts';
 import type { HostImage } from './host-image.ts';
 import { hostSnapshot } from './host-snapshot.ts';
@@ -15,6 +16,7 @@ const IMAGE: HostImage = {
   packages: ['qemu-system-x86'],
   modules: [],
   idleModules: ['uas', 'usbmon'],
+  guest: guestImage,
   sources: [fileURLToPath(import.meta.url)],
   fill: async () => {},
 };

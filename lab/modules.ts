@@ -1,6 +1,6 @@
 /** Copies chosen kernel modules, and what they need, into a root folder. Loads nothing. */
 import { copyFile, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
-import { dirname, join, relative } from 'node:path';
+import { basename, dirname, join, relative } from 'node:path';
 import { exec } from '../src/lib/exec.ts';
 import { type Kernel, withAdminTools } from './kernel.ts';
 
@@ -11,10 +11,15 @@ const SIGNATURE_HEADER_BYTES = 12;
 
 /**
  * Copies the modules with their dependencies into `root/lib/modules/VERSION` and resolves those there, so that
- * `modprobe` works in that root. Gives the copied files in an order in which they can be loaded, relative to `root`.
- * @throws Fault `exec.failed` for a module that the kernel does not have.
+ * `modprobe` works in that root. `builtFiles` are modules that were built for this kernel: they are copied, too; what they
+ * need has to be among the names. @throws Fault `exec.failed` for a module that the kernel does not have.
  */
-export async function copyModules(kernel: Kernel, names: readonly string[], root: string): Promise<string[]> {
+export async function copyModules(
+  kernel: Kernel,
+  names: readonly string[],
+  root: string,
+  builtFiles: readonly string[] = [],
+): Promise<void> {
   const env = withAdminTools();
   const files = await modulesFor(kernel, names);
   for (const file of files) {
@@ -26,8 +31,9 @@ export async function copyModules(kernel: Kernel, names: readonly string[], root
   for (const name of await readdir(join(kernel.root, folder)))
     if (/^modules\.(builtin|order)/.test(name))
       await copyFile(join(kernel.root, folder, name), join(root, folder, name));
+  await mkdir(join(root, folder, 'updates'), { recursive: true });
+  for (const file of builtFiles) await copyFile(file, join(root, folder, 'updates', basename(file)));
   await exec(['depmod', '-b', root, kernel.version], { timeoutMs: TIMEOUT_MS, env });
-  return files;
 }
 
 /** Lists the files of the modules and of what they need, in loading order, relative to the kernel's root. */

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { gunzip } from 'node:zlib';
+import { xenGuestImage } from './guest.ts';
 import type { HostModel } from './host.ts';
 import type { HostImage } from './host-image.ts';
 import { kernel } from './kernel.ts';
@@ -23,6 +24,7 @@ export const XEN_IMAGE: HostImage = {
   ],
   modules: ['xen-evtchn', 'xen-gntdev', 'xen-gntalloc', 'xen-privcmd', 'xen-blkback', 'loop'],
   idleModules: ['xenfs', 'uas', 'usbmon', 'vfat', 'nls_cp437', 'nls_ascii', 'nls_utf8'],
+  guest: xenGuestImage,
   sources: [fileURLToPath(import.meta.url)],
   scripts: fileURLToPath(new URL('dom0/', import.meta.url)),
   fill: async (root, folder) => {
