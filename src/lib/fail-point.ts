@@ -19,7 +19,19 @@ export const FAIL_POINTS = [
   'detach.before-outcome',
   'detach.after-outcome',
 ] as const;
-export type FailPoint = (typeof FAIL_POINTS)[number];
+
+/** The places that only a device passes that goes into a domain of Xen, or out of it, and a device model that is revived. */
+export const XEN_FAIL_POINTS = [
+  'xen.attach.after-write',
+  'xen.attach.taken',
+  'xen.detach.after-clear',
+  'xen.detach.released',
+  'xen.revive.marked',
+  'xen.revive.cleared',
+  'xen.revive.started',
+  'xen.revive.noted',
+] as const;
+export type FailPoint = (typeof FAIL_POINTS)[number] | (typeof XEN_FAIL_POINTS)[number];
 
 const armed = process.env['USHER_FAIL_POINT'];
 

@@ -41,6 +41,12 @@ export const PV_CONTROLLER_SPEEDS: Readonly<Record<1 | 2, readonly UsbSpeed[]>> 
   2: ['low', 'full', 'high', 'super'],
 };
 
+/** Speeds by the version of an emulated controller of Xen: libxl gives the EHCI of version 2 no companions. */
+export const XEN_EMULATED_SPEEDS: Readonly<Record<1 | 2 | 3, readonly UsbSpeed[]>> = {
+  ...CONTROLLER_SPEEDS,
+  2: ['high'],
+};
+
 /** Speeds that QEMU's emulated devices can take, best first (hw/usb/dev-*.c: `.super`, `.high`, `.full`). */
 export const SOFTWARE_SPEEDS: Readonly<Record<SoftwareKind, readonly [UsbSpeed, ...UsbSpeed[]]>> = {
   storage: ['super', 'high', 'full'],
@@ -109,6 +115,11 @@ export function formatSlot(slot: UsbSlot): string {
 
 export function isBusid(text: string): boolean {
   return BUSID.test(text);
+}
+
+/** Names a plug of a device of this host by the kernel's numbers, which are given anew at each plug and each boot. */
+export function hostGeneration(bootId: string, bus: number, devnum: number): string {
+  return `${bootId}.${bus}.${devnum}`;
 }
 
 /** Takes `host` for `dom0`, as people say it. */

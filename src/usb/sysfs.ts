@@ -12,7 +12,7 @@ import { withDeadline } from '../lib/deadline.ts';
 import { Fault, messageOf } from '../lib/fault.ts';
 import { type DescriptorFacts, isHub, readDescriptors, untrustedString } from '../model/descriptors.ts';
 import { HOST_BACKEND } from '../model/ids.ts';
-import { formatDeviceId, isBusid, type UsbDevice, type UsbSpeed } from '../model/usb.ts';
+import { formatDeviceId, hostGeneration, isBusid, type UsbDevice, type UsbSpeed } from '../model/usb.ts';
 import { type Hotplug, watchHotplug } from './hotplug.ts';
 
 export interface SysfsOptions {
@@ -176,7 +176,7 @@ export class SysfsSource implements DeviceSource {
       ...(untrustedProduct === undefined ? {} : { untrustedProduct }),
       speed: speedOf(speed),
       interfaces: facts.interfaces,
-      generation: `${this.#bootId}.${bus}.${known.devnum}`,
+      generation: hostGeneration(this.#bootId, bus, known.devnum),
       ...(guard === undefined ? {} : { guard }),
       host: { bus, devnum: known.devnum },
     };

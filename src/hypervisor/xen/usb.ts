@@ -1,0 +1,437 @@
+/**
+ * USB of Xen's domains: PVUSB (`qusb`) for PV and PVH, controllers that the device model emulates for HVM. The present is
+ * read from xenstore, /proc and sysfs each time; what others did by hand is seen and told. docs/protocols/pvusb.md has the
+ * nodes, the orders, and the defects that are healed here.
+ */
+import type { Clock } from '../../lib/clock.ts';
+import { pollUntil } from '../../lib/deadline.ts';
+import { Fault } from '../../lib/fault.ts';
+import { KeyedQueue } from '../../lib/keyed-queue.ts';
+import type { Log } from '../../lib/log.ts';
+import { printable } from '../../lib/text.ts';
+import { HOST_BACKEND, type VmUuid } from '../../model/ids.ts';
+import { type Attachment, deviceKey, formatSlot, type UsbDevice, type UsbSlot } from '../../model/usb.ts';
+import type { XenstoreClient } from '../../wire/xenstore/client.ts';
+import type { Controller, Domain, DriverHint, Finding, Waiting } from '../driver.ts';
+import { LOST_GENERATION } from '../host-device.ts';
+import { ModelProcesses } from './device-model.ts';
+import type { ModelHold } from './device-model-hold.ts';
+import { launchModel } from './device-model-revival.ts';
+import { DeviceModels } from './device-models.ts';
+import type { ControllerState, DomainNodes } from './domain-nodes.ts';
+import { HostDevices } from './host-devices.ts';
+import { backendPath, controllersPath, type ModelNote, notePath, QUSB_ROOT } from './nodes.ts';
+import { Attachments } from './usb-attachments.ts';
+import { canAdd, makeController, usableControllers, whyUnusable } from './usb-controllers.ts';
+import { diagnoseUsb } from './usb-doctor.ts';
+import { attachHostDevice, detachHostDevice, type UsbHostContext } from './usb-host.ts';
+import { told, type UsbDomain } from './usb-ports.ts';
+import { UsbReflex } from './usb-reflex.ts';
+import { attachSoftwareDevice, detachSoftwareDevice, readSoftwareDevices } from './usb-software.ts';
+import { type Holder, takenPorts, UsbView } from './usb-view.ts';
+import type { Xl } from './xl.ts';
+
+export interface XenUsbParts {
+  readonly xenstore: XenstoreClient;
+  readonly xl: Xl;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** `/sys`, `/dev/bus/usb` and `/proc`, or folders that look like them. */
+  readonly sysfsRoot: string;
+  readonly usbfsRoot: string;
+  readonly procRoot?: string;
+  readonly bootId: string;
+  /** The path of our own QMP socket of a VM; whether there is one is seen. */
+  readonly ownQmp: (uuid: VmUuid) => string;
+  readonly onHint: (hint: DriverHint) => void;
+  /** Gives the domids of domains that live and have not shut down, as they are now. */
+  readonly living: () => Promise<ReadonlySet<number>>;
+  /** Starts a device model again. Default: as a process that outlives us. */
+  readonly launch?: (note: ModelNote, uuid: VmUuid) => number;
+}
+
+/** What a domain's USB is, as observed. */
+export type ObservedUsb = Pick<Domain, 'controllers' | 'attachments' | 'canAddController' | 'usbTrouble'>;
+
+/** An ended domain's device model lets go of its devices within this, or is killed by libxl. */
+const LETTING_GO_MS = 5_000;
+const LETTING_GO_POLL_MS = 20;
+
+/**
+ * INVARIANTS:
+ * - At one slot of a domain one thing is done at a time, in order.
+ * - A busid is written to a port only when no living domain's port names it.
+ * - Nothing is told of a domain whose uuid is not the one asked for: domids are given anew.
+ */
+export class XenUsb {
+  readonly #parts: XenUsbParts;
+  readonly #hosts: HostDevices;
+  readonly #view: UsbView;
+  readonly #reflex: UsbReflex;
+  readonly #models: DeviceModels;
+  readonly #attachments: Attachments;
+  readonly #queue = new KeyedQueue();
+  /** Slots that are being worked on, `5 0-1`, and looks that are due, by domid. */
+  readonly #busy = new Set<string>();
+  readonly #due = new Map<number, () => void>();
+  /** What domains that ended had: given back when nobody has it open any more. */
+  readonly #ending = new Map<number, Promise<void>>();
+
+  private constructor(parts: XenUsbParts) {
+    const { xenstore, clock, log, xl } = parts;
+    this.#parts = parts;
+    this.#hosts = new HostDevices(parts);
+    this.#view = new UsbView({ xenstore, clock, log, onChange: (before, after) => this.#changed(before, after) });
+    this.#reflex = new UsbReflex({ xenstore, hosts: this.#hosts, log, usbfsRoot: parts.usbfsRoot });
+    const look = (domid: number) => this.#view.refresh(domid);
+    this.#models = new DeviceModels({
+      xenstore,
+      hosts: this.#hosts,
+      clock,
+      log,
+      processes: new ModelProcesses(parts.procRoot),
+      launch: parts.launch ?? launchModel,
+      ownQmp: parts.ownQmp,
+      libxlQmp: (domid) => `/run/xen/qmp-libxl-${domid}`,
+      living: parts.living,
+      look,
+      addController: async (nodes) => {
+        await makeController({ xl, clock, look }, domainOf(nodes), nodes);
+      },
+      onChange: (domid) => this.#hint(this.#view.domains.get(domid)),
+    });
+    this.#attachments = new Attachments({
+      hosts: this.#hosts,
+      clock,
+      lookAgain: (domid, afterMs) => this.#lookAgain(domid, afterMs),
+    });
+  }
+
+  /** Looks at the USB of every domain, and watches it from then on. @throws as reading xenstore does */
+  static async open(parts: XenUsbParts): Promise<XenUsb> {
+    const usb = new XenUsb(parts);
+    usb.#reflex.open();
+    await usb.#view.open();
+    await usb.#sweepStale();
+    for (const nodes of usb.#view.domains.values()) usb.#models.holdOf(nodes);
+    return usb;
+  }
+
+  /** Observes a domain's USB. @throws Fault `vm.no_domain`, `hypervisor.failed`, `hypervisor.lost`, and the connection's */
+  async observe(domain: UsbDomain, waiting: Waiting = {}): Promise<ObservedUsb> {
+    const nodes = await this.#nodesOf(domain, this.#view.refresh(domain.domid));
+    const model = this.#models.holdOf(nodes);
+    const trouble = this.#models.troubleOf(nodes) ?? whyOutOfReach(nodes);
+    if (model === undefined || trouble !== undefined) {
+      return { controllers: [], attachments: [], ...(trouble === undefined ? {} : { usbTrouble: trouble }) };
+    }
+    this.#dropLeftNotes(nodes);
+    const controllers = usableControllers(nodes);
+    const [host, software] = await Promise.all([
+      this.#attachments.read(nodes, model, (slot) => this.#isBusy(nodes.domid, slot)),
+      model.isOurs && nodes.kind === 'hvm' ? this.#softwareOf(domain, model, waiting) : [],
+    ]);
+    return {
+      controllers,
+      attachments: [...host, ...software].sort((a, b) => a.controller - b.controller || a.port - b.port),
+      ...(canAdd(nodes) ? { canAddController: true } : {}),
+    };
+  }
+
+  /**
+   * Attaches a device at a slot, and returns when the device model has it. A paused guest can be given devices, and one
+   * whose driver is not there yet: it finds them when it is.
+   * @throws Fault as `Driver.attachDevice`
+   */
+  attach(domain: UsbDomain, slot: UsbSlot, device: UsbDevice, waiting: Waiting = {}): Promise<Attachment> {
+    return this.#alone(domain, slot, async () => {
+      const key = deviceKey(device);
+      const { name: vm } = domain;
+      if (waiting.signal?.aborted) throw new Fault('aborted', { what: `Attaching ${key}` });
+      const nodes = await this.#nodesOf(domain, this.#view.current(domain.domid));
+      const controller = this.#checkSlot(nodes, slot, device, vm);
+      const model = this.#models.holdOf(nodes);
+      if (model === undefined) {
+        const what = this.#models.troubleOf(nodes) ?? 'it has no device model';
+        throw new Fault('usb.attach_failed', { device: key, vm, what });
+      }
+      const { software } = device;
+      if (software !== undefined) {
+        await this.#checkFree(nodes, domain, model, slot, device, waiting);
+        const parts = { domain, model, clock: this.#parts.clock };
+        return await attachSoftwareDevice(parts, slot, { ...device, software }, waiting);
+      }
+      await this.#checkFree(nodes, domain, model, slot, device, waiting);
+      for (const holder of this.#view.holdersOf(device.busid)) await this.#clearOrRefuse(holder, domain, device);
+      const attachment = await attachHostDevice(this.#context, domain, { controller, model }, slot, device, waiting);
+      const rival = this.#view.holdersOf(device.busid).find(({ nodes: other }) => other.domid !== domain.domid);
+      if (rival === undefined) return attachment;
+      await detachHostDevice(this.#context, domain, { controller, model }, attachment, waiting);
+      throw new Fault('usb.attached', { device: key, vm: nameOf(rival.nodes) });
+    });
+  }
+
+  /**
+   * Detaches what is at the attachment's slot, if it still is that device, and returns when dom0 has it again. Detaching
+   * what is not there is fine, from a domain that is gone too. @throws Fault `usb.detach_failed`, `hypervisor.failed`
+   */
+  detach(domain: UsbDomain, attachment: Attachment, waiting: Waiting = {}): Promise<void> {
+    return this.#alone(domain, attachment, async () => {
+      const nodes = await this.#view.current(domain.domid);
+      const controller = nodes?.controllers.find(({ index }) => index === attachment.controller);
+      if (nodes === undefined || controller === undefined || nodes.uuid !== domain.uuid) return;
+      const model = this.#models.holdOf(nodes);
+      if (attachment.backend === HOST_BACKEND) {
+        await detachHostDevice(this.#context, domain, { controller, model }, attachment, waiting);
+        this.#attachments.forget(domain.domid, attachment);
+      } else if (model?.isOurs === true) {
+        await detachSoftwareDevice({ domain, model, clock: this.#parts.clock }, attachment, waiting);
+      }
+    });
+  }
+
+  /** Gives the domain one more controller. @throws Fault `usb.controller_failed`, `vm.no_domain` */
+  addController(domain: UsbDomain, waiting: Waiting = {}): Promise<Controller> {
+    return this.#queue.run(`${domain.domid} controller`, async () => {
+      const { xl, clock } = this.#parts;
+      const look = (domid: number) => this.#view.refresh(domid);
+      const nodes = await this.#nodesOf(domain, look(domain.domid));
+      if (this.#models.holdOf(nodes) === undefined || !canAdd(nodes)) {
+        const what =
+          this.#models.troubleOf(nodes) ?? 'it has no device model that could serve it, or has enough of them';
+        throw new Fault('usb.controller_failed', { vm: domain.name, what });
+      }
+      return await makeController({ xl, clock, look }, domain, nodes, waiting);
+    });
+  }
+
+  /** Clears what a domain that has ended left, and returns when dom0 has its devices again, as far as it will. */
+  async release({ domid, uuid }: UsbDomain): Promise<void> {
+    const nodes = await this.#view.refresh(domid);
+    if (nodes?.uuid === undefined || nodes.uuid === uuid) {
+      if (nodes !== undefined) await this.#clearStale(nodes);
+      this.#models.forget(domid);
+      this.#attachments.forget(domid);
+    }
+    await this.#ending.get(domid);
+  }
+
+  /** Says what is amiss with USB on this host, and what to do. Never throws. */
+  diagnose(): Promise<Finding[]> {
+    const { xenstore, usbfsRoot } = this.#parts;
+    return diagnoseUsb({
+      xenstore,
+      usbfsRoot,
+      domains: [...this.#view.domains.values()],
+      troubleOf: (nodes) => this.#models.troubleOf(nodes),
+    });
+  }
+
+  /** Lets go of everything; devices stay where they are. */
+  async close(): Promise<void> {
+    this.#reflex.close();
+    this.#view.close();
+    for (const cancel of this.#due.values()) cancel();
+    this.#due.clear();
+    await this.#models.close();
+    await Promise.all(this.#ending.values());
+  }
+
+  get #context(): UsbHostContext {
+    const { xenstore, clock, log } = this.#parts;
+    return { xenstore, clock, log, hosts: this.#hosts, places: this.#parts };
+  }
+
+  /** @throws Fault `vm.no_domain` when another domain has that number by now, or none has */
+  async #nodesOf(domain: UsbDomain, look: Promise<DomainNodes | undefined>): Promise<DomainNodes> {
+    const nodes = await told(look);
+    if (nodes?.uuid === domain.uuid) return nodes;
+    const again = await told(this.#view.refresh(domain.domid));
+    if (again?.uuid === domain.uuid) return again;
+    throw new Fault('vm.no_domain', { vm: domain.name });
+  }
+
+  async #alone<T>({ domid }: UsbDomain, slot: UsbSlot, work: () => Promise<T>): Promise<T> {
+    const key = `${domid} ${formatSlot(slot)}`;
+    return this.#queue.run(key, async () => {
+      this.#busy.add(key);
+      try {
+        return await work();
+      } finally {
+        this.#busy.delete(key);
+      }
+    });
+  }
+
+  #isBusy(domid: number, slot: UsbSlot): boolean {
+    return this.#busy.has(`${domid} ${formatSlot(slot)}`);
+  }
+
+  /** Checks what can be told of the slot before anything is touched. */
+  #checkSlot(nodes: DomainNodes, slot: UsbSlot, device: UsbDevice, vm: string): ControllerState {
+    const controller = nodes.controllers.find(({ index }) => index === slot.controller);
+    const why = controller && whyUnusable(controller);
+    if (controller === undefined || slot.port < 1 || slot.port > controller.ports || why !== undefined) {
+      const hint = why === undefined ? undefined : `Of controller ${slot.controller}: ${why}.`;
+      throw new Fault('usb.port_not_found', { vm, port: formatSlot(slot) }, { hint });
+    }
+    if (device.software !== undefined && controller.type !== 'devicemodel') {
+      const what = 'a PV controller carries devices of the host only, and none that is emulated';
+      throw new Fault('usb.software_unsupported', { vm, what });
+    }
+    return controller;
+  }
+
+  /** Refuses a slot or a device that is taken in this domain; what is in the way though it is lost is taken out. */
+  async #checkFree(
+    nodes: DomainNodes,
+    domain: UsbDomain,
+    model: ModelHold,
+    slot: UsbSlot,
+    device: UsbDevice,
+    waiting: Waiting,
+  ): Promise<void> {
+    const key = deviceKey(device);
+    const { name: vm } = domain;
+    if (device.software !== undefined && !model.isOurs) {
+      throw new Fault('usb.software_unsupported', { vm, what: 'it was not started by Usher' });
+    }
+    const [host, software] = await Promise.all([
+      this.#attachments.read(nodes, model, () => false),
+      device.software !== undefined || (model.isOurs && nodes.kind === 'hvm')
+        ? this.#softwareOf(domain, model, waiting)
+        : [],
+    ]);
+    for (const there of [...host, ...software]) {
+      const isHere = formatSlot(there) === formatSlot(slot);
+      if (!isHere && deviceKey(there) !== key) continue;
+      if (there.backend === HOST_BACKEND && this.#isGone(there)) {
+        const controller = nodes.controllers.find(({ index }) => index === there.controller);
+        if (controller) await detachHostDevice(this.#context, domain, { controller, model }, there, waiting);
+      } else if (deviceKey(there) === key) throw new Fault('usb.attached', { device: key, vm });
+      else throw new Fault('usb.port_busy', { port: formatSlot(slot), vm, other: deviceKey(there) });
+    }
+  }
+
+  /** Whether it is an attachment of something that is not there: lost, or of a plug that has ended. */
+  #isGone({ busid, generation }: Attachment): boolean {
+    return generation === LOST_GENERATION || this.#hosts.plugAt(busid)?.generation !== generation;
+  }
+
+  /** What another domain has is not taken from it; a port that only says so is emptied. */
+  async #clearOrRefuse(holder: Holder, { domid, name }: UsbDomain, device: UsbDevice): Promise<void> {
+    const { nodes } = holder;
+    const controller = nodes.controllers.find(({ index }) => index === holder.controller);
+    if (nodes.domid === domid || controller === undefined) return; // Its own are looked at by #checkFree.
+    const isThere = nodes.uuid !== undefined || (await told(this.#parts.xenstore.isDomainIntroduced(nodes.domid)));
+    if (!isThere) return await this.#clearStale(nodes);
+    const plug = this.#hosts.plugAt(device.busid);
+    const model = this.#models.holdOf(nodes);
+    if (!holder.isHusk && (model === undefined || plug === undefined || model.holds(plug.node))) {
+      throw new Fault('usb.attached', { device: deviceKey(device), vm: nameOf(nodes) });
+    }
+    const lost = { ...holder, vm: nodes.uuid as VmUuid, backend: HOST_BACKEND, busid: device.busid, deviceId: '' };
+    this.#parts.log.warn('a port of another domain names the device, which is not there; it is emptied', {
+      vm: name,
+      other: nameOf(nodes),
+      device: device.busid,
+    });
+    const parts = { controller, model };
+    await detachHostDevice(this.#context, domainOf(nodes), parts, { ...lost, generation: LOST_GENERATION }, {});
+  }
+
+  async #softwareOf({ uuid, name }: UsbDomain, model: ModelHold, waiting: Waiting): Promise<Attachment[]> {
+    try {
+      return await readSoftwareDevices(model, uuid, waiting);
+    } catch (error) {
+      if (model.isAlive)
+        throw new Fault('hypervisor.lost', { vm: name, what: 'its device model does not answer' }, { cause: error });
+      return [];
+    }
+  }
+
+  /** A note on what others took out of its port, and that is plugged still, means nothing any more. */
+  #dropLeftNotes(nodes: DomainNodes): void {
+    for (const slot of this.#attachments.leftNotes(nodes)) {
+      if (this.#isBusy(nodes.domid, slot)) continue;
+      this.#parts.xenstore.rm(notePath(nodes.domid, slot)).catch((error: unknown) => {
+        this.#parts.log.warn('a note on a device could not be dropped', { error });
+      });
+    }
+  }
+
+  #changed(before: DomainNodes | undefined, after: DomainNodes | undefined): void {
+    this.#reflex.follow(before, after);
+    if (before?.uuid !== undefined && before.uuid !== after?.uuid) this.#ended(before);
+    this.#hint(after ?? before);
+    if (after !== undefined) this.#models.holdOf(after);
+  }
+
+  #hint(nodes: DomainNodes | undefined): void {
+    if (nodes?.uuid !== undefined) this.#parts.onHint({ about: 'usb', uuid: nodes.uuid });
+  }
+
+  /** A domain is gone: what it had goes back to dom0's drivers, once its device model has let go of it. */
+  #ended(nodes: DomainNodes): void {
+    const { domid } = nodes;
+    const model = this.#models.forget(domid);
+    this.#attachments.forget(domid);
+    const busids = takenPorts(nodes).map(({ busid }) => busid);
+    if (busids.length === 0) return;
+    const work = this.#giveBackLater(busids, model)
+      .catch((error: unknown) =>
+        this.#parts.log.warn('devices of a domain that ended stay without a driver', { error }),
+      )
+      .finally(() => this.#ending.delete(domid));
+    this.#ending.set(domid, work);
+  }
+
+  async #giveBackLater(busids: readonly string[], model: ModelHold | undefined): Promise<void> {
+    const options = { timeoutMs: LETTING_GO_MS, everyMs: LETTING_GO_POLL_MS, clock: this.#parts.clock };
+    const isDone = () => (model?.isAlive === true ? undefined : true);
+    await pollUntil({ ...options, what: 'The end of a device model' }, isDone);
+    for (const busid of busids) await this.#hosts.giveBack(busid);
+  }
+
+  #lookAgain(domid: number, afterMs: number): void {
+    if (this.#due.has(domid)) return;
+    const cancel = this.#parts.clock.after(afterMs, () => {
+      this.#due.delete(domid);
+      this.#hint(this.#view.domains.get(domid));
+    });
+    this.#due.set(domid, cancel);
+  }
+
+  /** Nodes of domains that are gone block every `xl usbdev-attach` of the host. */
+  async #sweepStale(): Promise<void> {
+    for (const nodes of this.#view.domains.values()) {
+      if (nodes.uuid !== undefined || (await this.#parts.xenstore.isDomainIntroduced(nodes.domid))) continue;
+      await this.#clearStale(nodes);
+    }
+  }
+
+  async #clearStale(nodes: DomainNodes): Promise<void> {
+    const { xenstore, log } = this.#parts;
+    if (await told(xenstore.isDomainIntroduced(nodes.domid))) return;
+    const { domid, controllers } = nodes;
+    log.warn('a domain that is gone has left USB nodes; they are cleared', { domid });
+    const backends = controllers.filter(({ type }) => type === 'qusb').map(({ index }) => backendPath(domid, index));
+    for (const path of [...backends, `${QUSB_ROOT}/${domid}`, controllersPath(domid)]) await told(xenstore.rm(path));
+    this.#ended(nodes);
+    await this.#view.refresh(domid);
+  }
+}
+
+function domainOf({ domid, uuid, untrustedName }: DomainNodes): UsbDomain {
+  return { domid, uuid: uuid as VmUuid, name: printable(untrustedName, 63) };
+}
+
+function nameOf({ untrustedName }: DomainNodes): string {
+  return printable(untrustedName, 63);
+}
+
+/** A device model in a stub domain has no process here. */
+function whyOutOfReach({ modelPid, controllers }: DomainNodes): string | undefined {
+  const isOutOfReach = modelPid === undefined && controllers.length > 0;
+  return isOutOfReach ? 'its device model is not a process of dom0, and Usher cannot reach it' : undefined;
+}
