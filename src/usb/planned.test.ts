@@ -15,7 +15,7 @@ const BASE: VmConfig = {
 
 /** Each as `version ports fastest`. */
 const planned = (more: Partial<VmConfig>) =>
-  plannedControllers({ ...BASE, ...more }).map((one) => `${one.version} ${one.ports} ${one.speeds.at(-1)}`);
+  plannedControllers({ ...BASE, ...more }).map(({ version, ports, speeds }) => `${version} ${ports} ${speeds.at(-1)}`);
 
 test('a PV controller takes SuperSpeed devices in version 2, which is the newest of its kind', () => {
   assert.deepEqual(planned({ virtMode: 'pv' }), ['2 8 super', '1 4 full']);
@@ -28,4 +28,6 @@ test('an HVM guest, and any guest of QEMU, has emulated ones', () => {
   assert.deepEqual(planned({ usbControllers }), ['2 6 high']);
   assert.deepEqual(planned({ usbControllers, kernel: '/vmlinux' }), ['2 6 super']);
   assert.deepEqual(planned({ usbControllers, kernel: '/vmlinux', driver: 'qemu' }), ['2 6 high']);
+  const slowest = (driver: 'xen' | 'qemu') => plannedControllers({ ...BASE, usbControllers, driver })[0]?.speeds[0];
+  assert.deepEqual([slowest('xen'), slowest('qemu')], ['high', 'low'], 'an EHCI without companions');
 });

@@ -2,15 +2,13 @@
 import type { Clock } from '../../lib/clock.ts';
 import { pollUntil } from '../../lib/deadline.ts';
 import { Fault, isFault, reasonOf } from '../../lib/fault.ts';
-import { CONTROLLER_SPEEDS, PV_CONTROLLER_SPEEDS, type UsbSpeed } from '../../model/usb.ts';
+import { PV_CONTROLLER_SPEEDS, type UsbSpeed, XEN_EMULATED_SPEEDS } from '../../model/usb.ts';
 import type { Controller, Waiting } from '../driver.ts';
 import type { ControllerState, DomainNodes } from './domain-nodes.ts';
 import { XENBUS_STATE } from './nodes.ts';
 import type { UsbDomain } from './usb-ports.ts';
 import type { Xl } from './xl.ts';
 
-/** Speeds by the version of a controller that libxl has QEMU emulate: its EHCI has no companions for the slow ones. */
-const EMULATED_SPEEDS: Readonly<Record<1 | 2 | 3, readonly UsbSpeed[]>> = { ...CONTROLLER_SPEEDS, 2: ['high'] };
 /** What is taken for more does not serve anybody, and each costs its ports' nodes. */
 export const MAX_CONTROLLERS = 16;
 const ADD_TIMEOUT_MS = 30_000;
@@ -83,6 +81,6 @@ export async function makeController(
 }
 
 function speedsOf(type: ControllerState['type'], version: 1 | 2 | 3): readonly UsbSpeed[] {
-  if (type !== 'qusb') return EMULATED_SPEEDS[version];
+  if (type !== 'qusb') return XEN_EMULATED_SPEEDS[version];
   return version === 3 ? [] : PV_CONTROLLER_SPEEDS[version];
 }
