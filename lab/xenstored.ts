@@ -1,11 +1,11 @@
 /**
- * Debian's real C xenstored on this machine, without Xen: fetches it, builds the library that stands in for the
- * hypervisor (xenstored/no-xen.c), and runs it. No root. For a xenstored on real Xen see xen-host.ts.
+ * Debian's real xenstoreds on this machine, without Xen: fetches them, builds the library that stands in for the
+ * hypervisor (xenstored/no-xen.c), and runs them. No root. For a xenstored on real Xen see xen-host.ts.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, constants, existsSync, openSync, rmSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
-import { mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
@@ -18,12 +18,16 @@ import { fromArchive } from './apt.ts';
 import { cached } from './cache.ts';
 import { StoreRing } from './xenstored/ring.ts';
 
-/** The daemon with the libraries it names, and the client library with its header, for the benchmark's C client. */
+/** The daemons with the libraries they name, and the client library with its header, for the benchmark's C client. */
 const PACKAGES = [
   ...['xen-utils-4.17', 'libxenmisc4.17', 'libxenevtchn1', 'libxengnttab1', 'libxencall1', 'libxentoollog1'],
   ...['libxentoolcore1', 'libxenforeignmemory1', 'libxendevicemodel1', 'libxenstore4', 'libxen-dev'],
+  ...['liblzma5', 'libzstd1', 'zlib1g'],
 ];
-const DAEMON = 'usr/lib/xen-4.17/bin/xenstored';
+const PROGRAMS = 'usr/lib/xen-4.17/bin';
+/** The daemon in C, and the one in OCaml. */
+export const XENSTOREDS = ['xenstored', 'oxenstored'] as const;
+export type XenstoredName = (typeof XENSTOREDS)[number];
 const SHIM = fileURLToPath(new URL('xenstored/no-xen.c', import.meta.url));
 const TIMEOUT_MS = 60_000;
 const START_TIMEOUT_MS = 10_000;
@@ -33,7 +37,8 @@ const FIRST_DOMAIN_PORT = 1000;
 const PAGE_BYTES = 4096;
 
 export interface XenstoredBuild {
-  readonly daemon: string;
+  /** The programs. */
+  readonly daemons: Readonly<Record<XenstoredName, string>>;
   /** Where its libraries are. */
   readonly libraries: string;
   /** Where xenstore.h is. */
@@ -41,7 +46,7 @@ export interface XenstoredBuild {
   readonly shim: string;
 }
 
-/** Gives the daemon, fetching and building it when it is not in the cache. @throws Fault `exec.failed`, `timeout`. */
+/** Gives the daemons, fetching and building what is not in the cache. @throws Fault `exec.failed`, `timeout`. */
 export async function xenstoredBuild(): Promise<XenstoredBuild> {
   const files = [fileURLToPath(import.meta.url), SHIM];
   const folder = await cached('xenstored', { files, parameters: { packages: PACKAGES.join(' ') } }, async (target) => {
@@ -51,15 +56,17 @@ export async function xenstoredBuild(): Promise<XenstoredBuild> {
     for (const file of await fromArchive(join(work, 'apt'), (archive) => archive.download(PACKAGES)))
       await exec(['dpkg-deb', '--extract', file, unpacked], { timeoutMs: TIMEOUT_MS });
     const { stdout } = await exec(['gcc', '-print-multiarch'], { timeoutMs: TIMEOUT_MS });
-    await rename(join(unpacked, DAEMON), join(target, 'xenstored'));
-    await rename(join(unpacked, 'usr/lib', stdout.trim()), join(target, 'lib'));
+    for (const name of XENSTOREDS) await rename(join(unpacked, PROGRAMS, name), join(target, name));
+    const libraries = join(target, 'lib');
+    await rename(join(unpacked, 'usr/lib', stdout.trim()), libraries);
+    await cp(join(unpacked, 'lib', stdout.trim()), libraries, { recursive: true, verbatimSymlinks: true });
     await rename(join(unpacked, 'usr/include'), join(target, 'include'));
     const shim = ['gcc', '-shared', '-fPIC', '-O1', '-Wall', '-Werror', '-o', join(target, 'no-xen.so'), SHIM] as const;
     await exec([...shim, '-ldl'], { timeoutMs: TIMEOUT_MS });
     await rm(work, { recursive: true });
   });
   return {
-    daemon: join(folder, 'xenstored'),
+    daemons: { xenstored: join(folder, 'xenstored'), oxenstored: join(folder, 'oxenstored') },
     libraries: join(folder, 'lib'),
     headers: join(folder, 'include'),
     shim: join(folder, 'no-xen.so'),
@@ -68,19 +75,21 @@ export async function xenstoredBuild(): Promise<XenstoredBuild> {
 
 /** A running xenstored, with domains that exist as far as it can tell. */
 export class RealXenstored {
+  readonly name: XenstoredName;
   readonly #build: XenstoredBuild;
   readonly #folder: string;
   #process: ChildProcess | undefined;
   #said = '';
 
-  private constructor(build: XenstoredBuild, folder: string) {
+  private constructor(name: XenstoredName, build: XenstoredBuild, folder: string) {
+    this.name = name;
     this.#build = build;
     this.#folder = folder;
   }
 
   /** Starts one in a temporary folder, with an empty store. @throws Fault `timeout`, `exec.failed`. */
-  static async start(): Promise<RealXenstored> {
-    const xenstored = new RealXenstored(await xenstoredBuild(), await mkdtemp(join(tmpdir(), 'xenstored-')));
+  static async start(name: XenstoredName = 'xenstored'): Promise<RealXenstored> {
+    const xenstored = new RealXenstored(name, await xenstoredBuild(), await mkdtemp(join(tmpdir(), 'xenstored-')));
     await xenstored.#run();
     return xenstored;
   }
@@ -111,9 +120,9 @@ export class RealXenstored {
     await this.#run();
   }
 
-  /** Replaces the running program by itself, with all that it knows, as an upgrade does. @throws as requests do */
+  /** Replaces the running C program by itself, with all that it knows, as an upgrade does. @throws as requests do */
   async liveUpdate(client: { control(words: readonly string[]): Promise<string> }): Promise<void> {
-    for (const words of [['-f', this.#build.daemon], ['-c', '--no-fork'], ['-s']]) {
+    for (const words of [['-f', this.#build.daemons.xenstored], ['-c', '--no-fork'], ['-s']]) {
       const answer = await client.control(['live-update', ...words]);
       if (!/^OK\0?$/.test(answer)) throw new Fault('exec.failed', { command: 'live-update', what: answer });
     }
@@ -158,8 +167,9 @@ export class RealXenstored {
   }
 
   async #run(): Promise<void> {
-    const { daemon, libraries, shim } = this.#build;
-    const running = spawn(daemon, ['--no-fork'], {
+    const { daemons, libraries, shim } = this.#build;
+    const daemon = daemons[this.name];
+    const running = spawn(daemon, ['--no-fork', ...(await this.#configure())], {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: {
         ...{ PATH: process.env['PATH'], LD_LIBRARY_PATH: libraries, LD_PRELOAD: shim, NO_XEN: this.#folder },
@@ -180,6 +190,22 @@ export class RealXenstored {
       socket?.destroy();
       return socket && true;
     });
+  }
+
+  /** Gives further words for the daemon. The OCaml one is told by a file where things are. */
+  async #configure(): Promise<string[]> {
+    if (this.name === 'xenstored') return [];
+    const file = join(this.#folder, 'oxenstored.conf');
+    const places = { 'xenstored-log-file': 'log', 'access-log-file': 'access-log', 'pid-file': 'pid' };
+    const settings = {
+      ...Object.fromEntries(Object.entries(places).map(([key, name]) => [key, join(this.#folder, name)])),
+      'xenstored-kva': '/proc/xen/xsd_kva',
+      'xenstored-port': '/proc/xen/xsd_port',
+      persistent: 'false',
+    };
+    const lines = Object.entries(settings).map(([key, value]) => `${key} = ${value}\n`);
+    await writeFile(file, lines.join(''));
+    return ['--config-file', file];
   }
 
   /** Rings an event channel. */

@@ -1,6 +1,6 @@
 /*
- * Lets Debian's xenstored run on a machine without Xen: preloaded, it stands in for the hypervisor and for the kernel's
- * files. A domain is what the files in the folder $NO_XEN say:
+ * Lets Debian's two xenstoreds, in C and in OCaml, run on a machine without Xen and without root: preloaded, it stands in
+ * for the hypervisor and for the kernel's files. A domain is what the files in the folder $NO_XEN say:
  *
  *   domain-ID      is there; the page that the domain shares with xenstored (xen io/xs_wire.h), 4096 bytes
  *   ended-ID       the domain has shut down
@@ -19,15 +19,19 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define PAGE 4096
 #define MAX_DOMAINS 64
 #define VIRQ_PORT 1
 #define FIRST_DOMAIN_PORT 1000
-/* xc_dominfo_t: domid, ssidref, then flags of one bit each, of which the third says that it has shut down. */
+/* In the flags of xc_dominfo_t and xc_domaininfo_t alike. */
 #define SHUT_DOWN 4
+#define DOMAININFO_BYTES 112
 
 static int rings = -1;
 static int rung[MAX_DOMAINS];
@@ -52,13 +56,28 @@ static int open_fifo(const char *path, int flags)
 void *xc_interface_open(void *logger, void *dombuild, unsigned flags) { return &handle; }
 int xc_interface_close(void *xch) { return 0; }
 
+static int is_there(uint32_t domid) { return domid == 0 || access(place("domain", domid), F_OK) == 0; }
+static uint32_t flags_of(uint32_t domid) { return access(place("ended", domid), F_OK) == 0 ? SHUT_DOWN : 0; }
+
+/* xc_dominfo_t: domid, ssidref, flags. For the C daemon. */
 int xc_domain_getinfo(void *xch, uint32_t first, unsigned max, uint32_t *info)
 {
-	if (access(place("domain", first), F_OK) != 0 && first != 0)
+	if (!is_there(first))
 		return 0;
 	info[0] = first;
 	info[1] = 0;
-	info[2] = access(place("ended", first), F_OK) == 0 ? SHUT_DOWN : 0;
+	info[2] = flags_of(first);
+	return 1;
+}
+
+/* xc_domaininfo_t: domid in 16 bits, 16 unused, flags, then what nobody looks at. For the OCaml daemon. */
+int xc_domain_getinfolist(void *xch, uint32_t first, unsigned max, uint32_t *info)
+{
+	if (!is_there(first))
+		return 0;
+	memset(info, 0, DOMAININFO_BYTES);
+	info[0] = first;
+	info[1] = flags_of(first);
 	return 1;
 }
 
@@ -105,7 +124,7 @@ int xenevtchn_pending(void *xce)
 	return read(rings, &port, sizeof port) == sizeof port ? (int)port : -1;
 }
 
-/* --- libxengnttab: pages of domains --- */
+/* --- pages of domains: by libxengnttab for the C daemon, by libxenctrl for the OCaml one --- */
 
 void *xengnttab_open(void *logger, unsigned flags) { return &handle; }
 int xengnttab_close(void *xgt) { return 0; }
@@ -119,6 +138,11 @@ void *xengnttab_map_grant_ref(void *xgt, uint32_t domid, uint32_t ref, int prot)
 	if (fd >= 0)
 		close(fd);
 	return page == MAP_FAILED ? NULL : page;
+}
+
+void *xc_map_foreign_range(void *xch, uint32_t domid, int size, int prot, unsigned long frame)
+{
+	return xengnttab_map_grant_ref(NULL, domid, 0, prot);
 }
 
 /* --- the kernel's files by which xenstored finds dom0's own page --- */
@@ -138,19 +162,43 @@ static int fake_file(const char *path)
 	return fd;
 }
 
+static int open_as(const char *name, const char *path, int flags, int mode)
+{
+	int fd = fake_file(path);
+	return fd >= 0 ? fd : ((int (*)(const char *, int, ...))dlsym(RTLD_NEXT, name))(path, flags, mode);
+}
+
 int open(const char *path, int flags, ...)
 {
-	static int (*real)(const char *, int, ...);
-	int fd = fake_file(path);
 	va_list rest;
-	int mode;
-
-	if (fd >= 0)
-		return fd;
-	if (real == NULL)
-		real = (int (*)(const char *, int, ...))dlsym(RTLD_NEXT, "open");
 	va_start(rest, flags);
-	mode = va_arg(rest, int);
+	int mode = va_arg(rest, int);
 	va_end(rest);
-	return real(path, flags, mode);
+	return open_as("open", path, flags, mode);
 }
+
+int open64(const char *path, int flags, ...)
+{
+	va_list rest;
+	va_start(rest, flags);
+	int mode = va_arg(rest, int);
+	va_end(rest);
+	return open_as("open64", path, flags, mode);
+}
+
+/* --- what the OCaml daemon does besides: its socket has a fixed place, and it wants more open files than it may have --- */
+
+int bind(int fd, const struct sockaddr *address, socklen_t length)
+{
+	struct sockaddr_un own = { .sun_family = AF_UNIX };
+	const char *path = ((const struct sockaddr_un *)address)->sun_path;
+	int (*real)(int, const struct sockaddr *, socklen_t) = dlsym(RTLD_NEXT, "bind");
+
+	if (address->sa_family != AF_UNIX || strcmp(path, "/var/run/xenstored/socket") != 0)
+		return real(fd, address, length);
+	snprintf(own.sun_path, sizeof own.sun_path, "%s/socket", getenv("NO_XEN"));
+	unlink(own.sun_path);
+	return real(fd, (const struct sockaddr *)&own, sizeof own);
+}
+
+int setrlimit(__rlimit_resource_t resource, const struct rlimit *limit) { return 0; }

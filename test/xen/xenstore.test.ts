@@ -1,13 +1,15 @@
 /** The xenstore conformance suite on real Xen: both of its daemons, each by its socket and by the kernel's device. */
 import { type TestContext, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { XenHost } from '../../lab/xen-host.ts';
 import { insideCargo, runInside } from './run-inside.ts';
 
-const TIMEOUT_MS = 3 * 60_000;
+const SUITE = fileURLToPath(new URL('inside/xenstore.ts', import.meta.url));
+const TIMEOUT_MS = 5 * 60_000;
 
 for (const xenstored of ['xenstored', 'oxenstored'] as const) {
   test(`the client against ${xenstored} on real Xen`, async (t: TestContext) => {
-    const { folder, remove } = await insideCargo('xenstore');
+    const { folder, remove } = await insideCargo(SUITE);
     const cargo = { inside: folder };
     // The snapshot has the C daemon.
     const xen = await (xenstored === 'xenstored' ? XenHost.restore(cargo) : XenHost.boot({ cargo, xenstored }));

@@ -101,6 +101,10 @@ export class RawClient {
     return `${packetName(reply.type)} ${reply.body.toString().replaceAll('\0', '|')}`;
   }
 
+  hasReply(requestId: number): boolean {
+    return this.#received.some((packet) => packet.requestId === requestId);
+  }
+
   /** Gives the events so far, as `path token`. */
   get events(): string[] {
     const events = this.#received.filter(({ type }) => type === PACKET_TYPES.WATCH_EVENT);

@@ -8,8 +8,8 @@ import { C_XENSTORED_4_17 } from './rig.ts';
 
 for (const [name, daemonOptions, can] of [
   ['in memory', {}, C_XENSTORED_4_17],
-  ['in memory, newer', { features: 5 }, { ...C_XENSTORED_4_17, features: true, watchDepth: true }],
-  ['in memory, older', { hasDirectoryPart: false }, { ...C_XENSTORED_4_17, directoryParts: false }],
+  ['in memory, newer', { features: 5 }, { ...C_XENSTORED_4_17, features: true }],
+  ['in memory, older', { hasDirectoryPart: false }, { ...C_XENSTORED_4_17, largeDirectories: 'refused' }],
 ] as const) {
   describeXenstore(name, async () => {
     const folder = await mkdtemp(join(tmpdir(), 'xenstore-'));

@@ -3,16 +3,16 @@ import type { Duplex } from 'node:stream';
 
 /** What a daemon has beyond what all have; where it has not, the suite looks at its refusal. */
 export interface Abilities {
-  /** Directories larger than a packet. */
-  readonly directoryParts: boolean;
-  /** GET_FEATURE and its fellows, from Xen 4.18 or so on. */
+  /** How a directory larger than a packet is told: in parts, in one packet that is too long, or not at all. */
+  readonly largeDirectories: 'in parts' | 'in one' | 'refused';
+  /** GET_FEATURE, from Xen 4.18 or so on. */
   readonly features: boolean;
-  /** Watches with a depth. */
-  readonly watchDepth: boolean;
   /** GET_QUOTA and SET_QUOTA. */
   readonly quotas: boolean;
   /** The longest payload; the protocol says 4096. */
   readonly payloadBytes: number;
+  /** The longest value, if payloads may be longer. */
+  readonly valueBytes: number;
   /** RESET_WATCHES. */
   readonly resetWatches: boolean;
   /** The longest path that it takes; xs_wire.h says 3072, the daemons 2048 below a domain's home. */
@@ -21,26 +21,28 @@ export interface Abilities {
   readonly ownerMayBeGone: boolean;
   /** Nodes go with the domain that owns them. */
   readonly removesNodesOfDomains: boolean;
-  /** CONTROL with `help`. */
-  readonly controlHelp: boolean;
 }
 
 /** What the C daemon of Xen 4.17 can. */
 export const C_XENSTORED_4_17: Abilities = {
-  directoryParts: true,
+  largeDirectories: 'in parts',
   features: false,
-  watchDepth: false,
   quotas: false,
   payloadBytes: 4096,
+  valueBytes: 4096,
   resetWatches: true,
   pathBytes: 2048,
   ownerMayBeGone: false,
   removesNodesOfDomains: true,
-  controlHelp: true,
 };
 
 /** What the OCaml daemon of Xen 4.17 can. */
-export const OXENSTORED_4_17: Abilities = { ...C_XENSTORED_4_17 };
+export const OXENSTORED_4_17: Abilities = {
+  ...C_XENSTORED_4_17,
+  largeDirectories: 'in one',
+  valueBytes: 2048,
+  ownerMayBeGone: true,
+};
 
 /** Domains that exist as far as the daemon can tell, at the test's command. Numbers from 1 to 63. */
 export interface Domains {

@@ -147,7 +147,7 @@ export function testTransactions(current: () => Context): void {
 
   test('reads a large directory', async (t) => {
     const { client, rig } = current();
-    if (!rig.can.directoryParts) return t.skip('it has no parts of directories');
+    if (rig.can.largeDirectories === 'refused') return t.skip('it has no large directories');
     const path = current().place();
     await Promise.all(Array.from({ length: 45 }, (_, i) => client.write(`${path}/${`${i}`.padEnd(100, '-')}`, '')));
     const names = await client.transaction(async (transaction) => {
@@ -168,7 +168,7 @@ export function testTransactions(current: () => Context): void {
     const again = Number((await raw.ask('TRANSACTION_START', '\0')).replace(/\D/g, ''));
     assert.equal(await raw.ask('TRANSACTION_END', 'T\0', again), 'TRANSACTION_END OK|');
     assert.match(await raw.ask('TRANSACTION_END', 'T\0', again), /^ERROR/);
-    assert.match(await raw.ask('READ', '/\0', 4_000_000_000), /^ERROR ENOENT/);
+    assert.match(await raw.ask('READ', '/\0', 4_000_000_000), /^ERROR/);
     assert.equal(await current().client.exists(path), false);
   });
 

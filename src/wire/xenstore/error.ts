@@ -6,10 +6,10 @@ import { errnoOf, Fault, messageOf } from '../../lib/fault.ts';
 import { printable } from '../../lib/text.ts';
 import type { RequestName } from './packets.ts';
 
-/** The names that xs_wire.h lists. */
+/** The names that xs_wire.h lists, and one that only oxenstored has. */
 export const XENSTORE_ERRNOS = [
   ...(['EINVAL', 'EACCES', 'EEXIST', 'EISDIR', 'ENOENT', 'ENOMEM', 'ENOSPC', 'EIO', 'ENOTEMPTY', 'ENOSYS'] as const),
-  ...(['EROFS', 'EBUSY', 'EAGAIN', 'EISCONN', 'E2BIG', 'EPERM'] as const),
+  ...(['EROFS', 'EBUSY', 'EAGAIN', 'EISCONN', 'E2BIG', 'EPERM', 'EQUOTA'] as const),
 ] as const;
 
 export type XenstoreErrno = (typeof XENSTORE_ERRNOS)[number];

@@ -1,4 +1,5 @@
 /** Reading and changing nodes, the same within a transaction and without. How a question is sent is up to the heirs. */
+import { Fault } from '../../lib/fault.ts';
 import { isXenstoreError } from './error.ts';
 import {
   type DirectoryPart,
@@ -52,8 +53,8 @@ export abstract class Nodes {
   }
 
   /**
-   * Gives the names of a node's children, `undefined` when there is no such node. One too large for a packet is read in
-   * parts; a daemon that cannot do that refuses it with `E2BIG`.
+   * Gives the names of a node's children, `undefined` when there is no such node. A directory too large for a packet is
+   * read in parts; a daemon that has no parts sends it all the same, or refuses it with `E2BIG`.
    */
   async directory(path: string, waiting?: XenstoreWaitOptions): Promise<string[] | undefined> {
     try {
@@ -80,8 +81,9 @@ export abstract class Nodes {
     await this.ask<true>({ name: 'MKDIR', path, decode: decodeOk }, waiting);
   }
 
-  /** Removes a node and what is below it. One that is not there is fine. */
+  /** Removes a node and what is below it. One that is not there is fine; the root is refused, for oxenstored would obey. */
   async rm(path: string, waiting?: XenstoreWaitOptions): Promise<void> {
+    if (path === '/') throw new Fault('params.invalid', { field: 'path', what: 'the root cannot be removed' });
     await this.ask<true>({ name: 'RM', path, decode: decodeOk, whenAbsent: GONE }, waiting);
   }
 

@@ -41,6 +41,11 @@ export type RequestName = Exclude<PacketName, 'WATCH_EVENT' | 'ERROR'>;
 export const HEAD_BYTES = 16;
 /** Longest payload, in both directions; xenstored hangs up on a client that exceeds it. */
 export const MAX_PAYLOAD_BYTES = 4096;
+/**
+ * Longest payload that we take. oxenstored before Xen 4.18 sends a directory in one packet, however large; 1 MiB are the
+ * names of ten thousand nodes.
+ */
+export const MAX_REPLY_BYTES = 1024 * 1024;
 
 export interface Packet {
   readonly type: number;

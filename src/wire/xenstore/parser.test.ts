@@ -98,6 +98,21 @@ test('breaks at a packet that is too long, wherever it is cut, and stays broken'
   }
 });
 
+test('takes packets of any length that it is allowed, however they are cut', () => {
+  const bytes = encodePacket({ ...(TALK[0] as Packet), body: Buffer.alloc(300_000, 'names\0') });
+  const whole = Buffer.concat([encodePacket(TALK[1] as Packet), bytes, encodePacket(TALK[2] as Packet)]);
+  for (const step of [7, 4112, 65_536, whole.length]) {
+    const parser = new PacketParser(300_000);
+    const got: number[] = [];
+    for (let at = 0; at < whole.length; at += step)
+      got.push(...parser.push(Buffer.from(whole.subarray(at, at + step))).map(({ body }) => body.length));
+    assert.deepEqual(got, [11, 300_000, 7], `${step} at a time`);
+  }
+  const strict = new PacketParser(299_999);
+  strict.push(bytes);
+  assert.match(strict.broken ?? '', /announces 300000 bytes/);
+});
+
 test('holds no more than one packet, however small the chunks', () => {
   const parser = new PacketParser();
   const bytes = encodePacket({ ...(TALK[0] as Packet), body: Buffer.alloc(MAX_PAYLOAD_BYTES) });

@@ -6,10 +6,15 @@ import { HEAD_BYTES, MAX_PAYLOAD_BYTES, type Packet } from './packets.ts';
 
 /** Takes chunks, cut anywhere, and gives packets until the peer breaks the protocol; then it stays broken. */
 export class PacketParser {
-  /** The beginning of a packet whose end has not come yet. */
-  #held: Buffer | undefined;
+  readonly #maxBodyBytes: number;
+  /** The beginning of a packet whose end has not come yet; room for most, or for just this one. */
+  #held = Buffer.alloc(0);
   #heldBytes = 0;
   #broken: string | undefined;
+
+  constructor(maxBodyBytes = MAX_PAYLOAD_BYTES) {
+    this.#maxBodyBytes = maxBodyBytes;
+  }
 
   /** Why the stream is no xenstore protocol, as a part of a sentence; `undefined` while it is. */
   get broken(): string | undefined {
@@ -27,32 +32,39 @@ export class PacketParser {
    */
   push(chunk: Buffer): Packet[] {
     const packets: Packet[] = [];
+    if (this.#broken !== undefined) return packets;
     let at = 0;
     if (this.#heldBytes > 0) {
       at = this.#hold(chunk, at, HEAD_BYTES);
       if (this.#heldBytes < HEAD_BYTES) return packets;
-      const held = this.#held as Buffer;
-      const size = this.#sizeAt(held, 0);
+      const size = this.#sizeAt(this.#held, 0);
       if (size === undefined) return packets;
       at = this.#hold(chunk, at, size);
       if (this.#heldBytes < size) return packets;
       this.#heldBytes = 0;
-      packets.push(packetAt(Buffer.from(held.subarray(0, size)), 0, size));
+      packets.push(packetAt(Buffer.from(this.#held.subarray(0, size)), 0, size));
     }
-    while (this.#broken === undefined && chunk.length - at >= HEAD_BYTES) {
+    while (chunk.length - at >= HEAD_BYTES) {
       const size = this.#sizeAt(chunk, at);
       if (size === undefined) return packets;
-      if (chunk.length - at < size) break;
+      if (chunk.length - at < size) {
+        this.#hold(chunk, at, size);
+        return packets;
+      }
       packets.push(packetAt(chunk, at, size));
       at += size;
     }
-    if (this.#broken === undefined && at < chunk.length) this.#hold(chunk, at, HEAD_BYTES + MAX_PAYLOAD_BYTES);
+    if (at < chunk.length) this.#hold(chunk, at, HEAD_BYTES);
     return packets;
   }
 
   /** Copies from the chunk until `wanted` bytes are held, or it ends; gives where it stopped. */
   #hold(chunk: Buffer, at: number, wanted: number): number {
-    this.#held ??= Buffer.allocUnsafe(HEAD_BYTES + MAX_PAYLOAD_BYTES);
+    if (this.#held.length < wanted) {
+      const larger = Buffer.allocUnsafe(Math.max(wanted, HEAD_BYTES + MAX_PAYLOAD_BYTES));
+      this.#held.copy(larger, 0, 0, this.#heldBytes);
+      this.#held = larger;
+    }
     const end = Math.min(chunk.length, at + Math.max(0, wanted - this.#heldBytes));
     this.#heldBytes += chunk.copy(this.#held, this.#heldBytes, at, end);
     return end;
@@ -60,9 +72,9 @@ export class PacketParser {
 
   #sizeAt(bytes: Buffer, at: number): number | undefined {
     const length = bytes.readUInt32LE(at + 12);
-    if (length <= MAX_PAYLOAD_BYTES) return HEAD_BYTES + length;
-    this.#broken = `a packet announces ${length} bytes, and ${MAX_PAYLOAD_BYTES} are allowed`;
-    this.#held = undefined;
+    if (length <= this.#maxBodyBytes) return HEAD_BYTES + length;
+    this.#broken = `a packet announces ${length} bytes, and ${this.#maxBodyBytes} are allowed`;
+    this.#held = Buffer.alloc(0);
     this.#heldBytes = 0;
     return undefined;
   }

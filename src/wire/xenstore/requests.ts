@@ -60,6 +60,13 @@ export class Requests {
     return this.#sent.size;
   }
 
+  /** How many of them nobody waits for any more. */
+  get givenUp(): number {
+    let count = 0;
+    for (const { isAbandoned } of this.#sent.values()) if (isAbandoned) count++;
+    return count;
+  }
+
   /** Tells whether nobody waits any more. */
   get isIdle(): boolean {
     return this.#sent.size === 0 && this.#queueHead === this.#queue.length;

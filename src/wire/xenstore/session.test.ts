@@ -196,6 +196,12 @@ test('sends what is exactly as long as it may be', async () => {
   assert.deepEqual(await Promise.all(asked), [true, true]);
 });
 
+function oversized(): Buffer {
+  const bytes = packet('READ', 'x', 2);
+  bytes.writeUInt32LE(1024 * 1024 + 1, 12);
+  return bytes;
+}
+
 const VIOLATIONS: readonly (readonly [string, Buffer, RegExp])[] = [
   ['a reply to nothing', packet('READ', 'x', 999), /answers a request that does not wait: READ 999/],
   ['an unknown type', packet('READ', 'x', 2).fill(99, 0, 1), /answers READ with a packet of the unknown type 99/],
@@ -203,7 +209,7 @@ const VIOLATIONS: readonly (readonly [string, Buffer, RegExp])[] = [
   ['another transaction', packet('READ', 'x', 2, 5), /answers READ for another transaction/],
   ['an error without words', packet('ERROR', Buffer.from('a\0b\0'), 2), /refusal of READ has the wrong form/],
   ['an event without a token', packet('WATCH_EVENT', '/a\0'), /event of a watch has the wrong form/],
-  ['an oversized packet', packet('READ', Buffer.alloc(4097), 2), /announces 4097 bytes/],
+  ['an oversized packet', oversized(), /announces 1048577 bytes/],
 ];
 
 for (const [what, bytes, why] of VIOLATIONS) {
@@ -244,7 +250,9 @@ test('ends when the daemon hangs up, wherever', async () => {
 
 test('gives up a request at its deadline, drops its late answer, and goes on', async () => {
   const clock = new ManualClock();
-  const { fake, session } = await openedFake({ clock, timeoutMs: 1000, maxUnderWay: 1 });
+  const { fake, session } = await openedFake({ clock, timeoutMs: 1000, maxUnderWay: 2 });
+  const held = session.request(read('/held'), { timeoutMs: 60_000 });
+  const first = await fake.next();
   const late = faultOf(session.request(read('/late')), 'timeout');
   const never = faultOf(session.request(read('/never-sent'), { timeoutMs: 1500 }), 'timeout');
   const sent = await fake.next();
@@ -256,11 +264,25 @@ test('gives up a request at its deadline, drops its late answer, and goes on', a
   assert.match((await never).message, /never-sent took longer than 1\.5 s/);
   assert.equal(fake.unread, 0, 'what was not answered is under way still');
   fake.reply(sent, 'too late');
+  fake.reply(first, 'held');
+  assert.equal(await held, 'held');
   const next = await fake.next();
   assert.equal(next.body.toString(), '/patient\0');
   fake.reply(next, 'here');
   assert.equal(await patient, 'here');
   assert.equal(clock.waiting, 0, 'an idle session has no timer');
+});
+
+test('ends when it may send nothing any more, for all that is under way was given up', async () => {
+  const clock = new ManualClock();
+  const { fake, session } = await openedFake({ clock, timeoutMs: 1000, maxUnderWay: 2 });
+  const late = [1, 2].map((i) => faultOf(session.request(read(`/${i}`)), 'timeout'));
+  const waiting = faultOf(session.request(read('/3'), { timeoutMs: 60_000 }), 'wire.closed');
+  await clock.advance(1000);
+  await Promise.all(late);
+  assert.match((await waiting).message, /answers nothing any more/);
+  assert.equal(session.isOpen, false);
+  assert.equal(fake.stream.destroyed || fake.unread > 0, true);
 });
 
 test('hands over what came too late to whom it concerns', async () => {

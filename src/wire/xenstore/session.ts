@@ -7,7 +7,7 @@ import { type Clock, systemClock } from '../../lib/clock.ts';
 import { asFault, Fault } from '../../lib/fault.ts';
 import { brokenFault, closedFault, isXenstoreError } from './error.ts';
 import { Outbox } from './outbox.ts';
-import { MAX_PAYLOAD_BYTES, PACKET_TYPES, type Packet } from './packets.ts';
+import { MAX_PAYLOAD_BYTES, MAX_REPLY_BYTES, PACKET_TYPES, type Packet } from './packets.ts';
 import { PacketParser } from './parser.ts';
 import { checkPath } from './paths.ts';
 import { decodeString, decodeWatchEvent, type WatchEvent, WRONG_FORM } from './payloads.ts';
@@ -43,6 +43,7 @@ const DEFAULT_MAX_UNDER_WAY = 16;
  * INVARIANTS:
  * - Requests leave in the order of the calls. Each settles once: by its reply, its deadline, its signal, or the end of
  *   the session. A late reply is dropped; a reply to nothing that was asked ends the session.
+ * - It ends when every request that may be under way has been given up: then nothing can be sent any more.
  * - The session ends once, with one fault, for everybody who waits; nothing is delivered after that.
  * - One timer at most, none while nobody waits.
  */
@@ -52,7 +53,7 @@ export class XenstoreSession {
   readonly closed: Promise<Fault>;
   readonly #stream: Duplex;
   readonly #outbox: Outbox;
-  readonly #parser = new PacketParser();
+  readonly #parser = new PacketParser(MAX_REPLY_BYTES);
   readonly #requests = new Requests();
   readonly #clock: Clock;
   readonly #timeoutMs: number;
@@ -202,6 +203,8 @@ export class XenstoreSession {
       const { question, timeoutMs } = request;
       abandon(request, new Fault('timeout', { what: this.#replyTo(question), seconds: timeoutMs / 1000 }));
     }
+    if (this.#requests.givenUp < this.#maxUnderWay) return;
+    this.#end(new Fault('wire.closed', { peer: this.peer, what: 'it answers nothing any more' }));
   }
 
   #end(fault: Fault): void {

@@ -8,41 +8,32 @@ import { Calls, memoryRig } from './testing/memory-rig.ts';
 
 const settle = () => new Promise<void>((resolve) => setTimeout(resolve, 20));
 
-for (const features of [undefined, 1, 4]) {
-  test(`hears only of levels down to its depth, with a daemon of features ${features}`, async (t) => {
-    const { client, daemon } = await memoryRig(t, { daemon: features === undefined ? {} : { features } });
-    const calls = new Calls<string>();
-    for (const depth of [0, 1, 2])
-      await client.watch('/a', (path) => path !== '/a' && calls.take(`${depth} ${path}`), { depth });
-    for (const path of ['/a/b', '/a/b/c', '/a/b/c/d']) await client.write(path, '1');
-    await settle();
-    assert.deepEqual(calls.seen, ['1 /a/b', '2 /a/b', '2 /a/b/c']);
-    const sent = daemon.received.filter(({ name }) => name === 'WATCH').map(({ fields }) => fields.slice(2));
-    assert.deepEqual(sent, features === 4 ? [['0'], ['1'], ['2']] : [[], [], []]);
-    assert.equal(daemon.received.filter(({ name }) => name === 'GET_FEATURE').length, 1, 'it is asked once');
-  });
-}
-
-test('asks nothing of a daemon when no watch has a depth', async (t) => {
+test('hears only of levels down to its depth', async (t) => {
   const { client } = await memoryRig(t);
-  const begun = client.requestCount;
-  await client.watch('/a', () => {});
-  assert.equal(client.requestCount - begun, 1);
+  const calls = new Calls<string>();
+  for (const depth of [0, 1, 2])
+    await client.watch('/a', (path) => path !== '/a' && calls.take(`${depth} ${path}`), { depth });
+  for (const path of ['/a/b', '/a/b/c', '/a/b/c/d']) await client.write(path, '1');
+  await settle();
+  assert.deepEqual(calls.seen, ['1 /a/b', '2 /a/b', '2 /a/b/c']);
 });
 
-test('tells who comes and goes, with a depth by their number', async (t) => {
-  const { client } = await memoryRig(t, { daemon: { features: 4 } });
+test('costs one request each', async (t) => {
+  const { client } = await memoryRig(t);
+  const begun = client.requestCount;
+  await client.watch('/a', () => {}, { depth: 1 });
+  await client.watch('@releaseDomain', () => {});
+  assert.equal(client.requestCount - begun, 2);
+});
+
+test('tells that domains come and go', async (t) => {
+  const { client } = await memoryRig(t);
   const calls = new Calls<string>();
   await client.watch('@introduceDomain', calls.take);
-  await client.watch('@releaseDomain', calls.take, { depth: 1 });
+  await client.watch('@releaseDomain', calls.take);
   await client.introduce(5, 1n, 1);
   await client.release(5);
-  assert.deepEqual(await calls.until(4), [
-    '@introduceDomain',
-    '@releaseDomain',
-    '@introduceDomain',
-    '@releaseDomain/5',
-  ]);
+  assert.deepEqual(await calls.until(4), ['@introduceDomain', '@releaseDomain', '@introduceDomain', '@releaseDomain']);
 });
 
 test('hears nothing after it was closed, not even what was on the way', async (t) => {

@@ -5,7 +5,7 @@
 import type { Log } from '../../lib/log.ts';
 import { isXenstoreError } from './error.ts';
 import { isSpecialPath, levelsBelow } from './paths.ts';
-import { decodeNumber, decodeOk, type WatchEvent } from './payloads.ts';
+import { decodeOk, type WatchEvent } from './payloads.ts';
 import type { XenstoreSession, XenstoreWaitOptions } from './session.ts';
 
 /** A place that is being watched. */
@@ -16,7 +16,10 @@ export interface Watch {
 }
 
 export interface WatchOptions extends XenstoreWaitOptions {
-  /** Hear only of nodes at most so many levels below the path; 0: the node itself. */
+  /**
+   * Hear only of nodes at most so many levels below the path; 0: the node itself. It is counted here: few daemons know
+   * depths, and to ask one whether it does can cost a connection (docs/protocols/xenstore.md).
+   */
   readonly depth?: number | undefined;
 }
 
@@ -26,9 +29,6 @@ interface Entry {
   readonly depth: number | undefined;
   readonly listener: (changedPath: string) => void;
 }
-
-/** The bit by which a daemon says that it knows a third field of WATCH (xs_wire.h). */
-const FEATURE_WATCHDEPTH = 4;
 
 /**
  * INVARIANTS:
@@ -42,7 +42,6 @@ export class Watches {
   readonly #heard = new Map<string, Entry>();
   readonly #kept = new Set<Entry>();
   #lastToken = 0;
-  #depthOf: { readonly session: XenstoreSession; readonly isKnown: Promise<boolean> } | undefined;
 
   constructor(log: Log) {
     this.#log = log;
@@ -98,14 +97,13 @@ export class Watches {
   }
 
   async #register(session: XenstoreSession, entry: Entry, waiting: XenstoreWaitOptions): Promise<void> {
-    const { path, token, depth } = entry;
-    const sendsDepth = depth !== undefined && (await this.#knowsDepth(session, waiting));
+    const { path, token } = entry;
     await session.request(
       {
         name: 'WATCH',
         path,
         allowsSpecial: true,
-        text: sendsDepth ? `${token}\0${depth}\0` : `${token}\0`,
+        text: `${token}\0`,
         decode: decodeOk,
         onLate: () => this.#unwatch(session, entry),
       },
@@ -136,20 +134,5 @@ export class Watches {
     } catch (error) {
       this.#log.error('a listener to xenstore failed', { path: entry.path, error });
     }
-  }
-
-  /** Asks each session once; a daemon that does not know the question does not know depths either. */
-  #knowsDepth(session: XenstoreSession, waiting: XenstoreWaitOptions): Promise<boolean> {
-    if (this.#depthOf?.session === session) return this.#depthOf.isKnown;
-    const asked = session.request({ name: 'GET_FEATURE', text: '', decode: decodeNumber }, waiting).then(
-      (features) => (features & FEATURE_WATCHDEPTH) !== 0,
-      (error: unknown) => {
-        if (isXenstoreError(error)) return false;
-        this.#depthOf = undefined;
-        throw error;
-      },
-    );
-    this.#depthOf = { session, isKnown: asked };
-    return asked;
   }
 }
