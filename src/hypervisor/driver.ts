@@ -89,6 +89,8 @@ export interface StartOptions extends Waiting {
   /** A save file to restore from. It is never removed by the driver. */
   readonly restoreFrom?: string | undefined;
   readonly onProgress?: ((bytes: number, ofBytes: number | undefined) => void) | undefined;
+  /** Told, a sentence each, what the config asks for and the domain will not have. */
+  readonly onWarning?: ((sentence: string) => void) | undefined;
 }
 
 /** Where a guest's serial console is: a unix socket (both ways) and the log that is always written. */

@@ -169,7 +169,8 @@ async function createDomain(vm: VmContext, turn: BringUpTurn, how: Pick<StartOpt
   const config = await readConfig(vm, turn);
   signal.throwIfAborted();
   vm.meter.noteStart();
-  await vm.driver.start(config, { ...how, signal, onProgress });
+  const onWarning = (sentence: string) => turn.warnings.push(sentence);
+  await vm.driver.start(config, { ...how, signal, onProgress, onWarning });
 }
 
 async function readConfig(vm: VmContext, turn: BringUpTurn): Promise<VmConfig> {

@@ -3,10 +3,11 @@ import { mkdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { makePrivateFolder } from '../../lib/atomic-file.ts';
 import type { Clock } from '../../lib/clock.ts';
-import { errnoOf, Fault, isFault, messageOf, reasonOf } from '../../lib/fault.ts';
+import { errnoOf, Fault, isFault, reasonOf } from '../../lib/fault.ts';
 import { printable } from '../../lib/text.ts';
 import type { VmConfig } from '../../model/vm.ts';
 import type { StartOptions } from '../driver.ts';
+import { checkVmFiles } from '../vm-files.ts';
 import { type AcceleratorWish, chooseAccelerator } from './accel.ts';
 import { qemuArgv } from './argv.ts';
 import { QemuDomain, type QemuDomainOptions } from './domain.ts';
@@ -38,7 +39,7 @@ const KEEP_LOG_BYTES = 8 * 1024 * 1024;
  */
 export async function startQemu(input: StartInput, options: StartOptions): Promise<QemuDomain> {
   const { config, paths } = input;
-  await checkFiles(config);
+  await checkVmFiles(config);
   checkSocketPaths(paths);
   const { restoreFrom, signal } = options;
   if (restoreFrom === undefined) return bringUp(input, options, undefined);
@@ -118,17 +119,6 @@ export async function lastWords(paths: DomainPaths): Promise<string | undefined>
   const lines = text.split('\n').filter((line) => line.trim() !== '');
   const line = lines.findLast((words) => COMPLAINT.test(words)) ?? lines.at(-1);
   return line === undefined ? undefined : printable(line.replace(COMPLAINT, ''), 400);
-}
-
-/** Checks that what QEMU is to open is there: its own words for that differ from file to file. */
-async function checkFiles(config: VmConfig): Promise<void> {
-  for (const path of [config.kernel, config.initrd, ...config.disks.map((disk) => disk.path)]) {
-    if (path === undefined) continue;
-    await stat(path).catch((error: unknown) => {
-      const what = errnoOf(error) === 'ENOENT' ? `the file ${path} is not there` : messageOf(error);
-      throw new Fault('vm.start_failed', { vm: config.name, what }, { cause: error });
-    });
-  }
 }
 
 async function prepareFolders(paths: DomainPaths): Promise<void> {

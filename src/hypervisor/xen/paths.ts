@@ -15,8 +15,6 @@ export interface DomainPaths {
   readonly buildNote: string;
   /** The save that is under way: see save-note.ts. */
   readonly saveNote: string;
-  /** Where a save streams through, for the moment that xl takes to open it. */
-  readonly savePipe: string;
   /** Kept when the domain is gone. */
   readonly consoleLog: string;
 }
@@ -31,7 +29,6 @@ export function domainPaths(runtimeDir: string, stateDir: string, uuid: VmUuid):
     consoleSocket: join(folder, 'console.sock'),
     buildNote: join(folder, 'build.json'),
     saveNote: join(folder, 'save.json'),
-    savePipe: join(folder, 'save.pipe'),
     consoleLog: join(stateDir, `${uuid}.console.log`),
   };
 }

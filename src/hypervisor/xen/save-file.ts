@@ -3,7 +3,8 @@ import type { FileHandle } from 'node:fs/promises';
 import { errnoOf, Fault, reasonOf } from '../../lib/fault.ts';
 import { openRegularFile } from '../../lib/regular-file.ts';
 import type { VmConfig } from '../../model/vm.ts';
-import { SaveStreamError, SaveStreamParser } from './save-stream.ts';
+import { SaveFollower } from './save-follower.ts';
+import { SaveStreamError } from './save-stream.ts';
 import { differenceTo, parseSavedConfig, type SavedConfig } from './saved-config.ts';
 
 /** A file that was checked. Whoever opened it closes it. */
@@ -12,9 +13,6 @@ export interface OpenSaveFile {
   readonly bytes: number;
   readonly saved: SavedConfig;
 }
-
-/** Enough for the header of a record; bodies are passed over. */
-const READ_BYTES = 4096;
 
 /**
  * Opens a save file of the VM and follows its records to their end, so that a file that was cut off or is not xl's never
@@ -31,37 +29,19 @@ export async function openSaveFile(
     throw refuse(errnoOf(error) === 'ENOENT' ? 'it is not there' : reasonOf(error, 'file.unreadable'), error);
   });
   try {
-    const { bytes, untrustedConfig } = await follow(file, () => {
+    const follower = new SaveFollower(file);
+    const stage = await follower.look(() => {
       if (signal?.aborted) throw new Fault('aborted', { what: `The restore of VM ${config.name}` });
     });
-    const saved = parseSavedConfig(untrustedConfig);
+    if (stage !== 'whole') throw refuse(`it is cut off after ${follower.bytes} bytes`);
+    const saved = parseSavedConfig(follower.untrustedConfig);
     if (saved === undefined) throw refuse('the config in it is not understood');
     const difference = differenceTo(saved, config);
     if (difference !== undefined) throw refuse(difference);
-    return { file, bytes, saved };
+    return { file, bytes: follower.bytes, saved };
   } catch (error) {
     await file.close();
     if (error instanceof SaveStreamError) throw refuse(error.message, error);
     throw errnoOf(error) === undefined ? error : refuse(reasonOf(error), error);
   }
-}
-
-/** Follows the records of a file. @throws SaveStreamError; what `check` throws, which is called at each read */
-async function follow(file: FileHandle, check: () => void): Promise<{ bytes: number; untrustedConfig: string }> {
-  const parser = new SaveStreamParser();
-  const { size } = await file.stat();
-  const buffer = Buffer.alloc(READ_BYTES);
-  for (let at = 0; at < size; ) {
-    check();
-    const passed = parser.passable;
-    parser.pass(passed);
-    at += passed;
-    const { bytesRead } = await file.read(buffer, 0, buffer.length, at);
-    if (bytesRead === 0) break;
-    // What of the next body is read along is passed by `push`.
-    parser.push(buffer.subarray(0, bytesRead));
-    at += bytesRead;
-  }
-  if (parser.stage !== 'whole') throw new SaveStreamError(`it is cut off after ${size} bytes`);
-  return { bytes: size, untrustedConfig: parser.untrustedConfig ?? '' };
 }

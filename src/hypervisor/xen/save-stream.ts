@@ -8,8 +8,8 @@
 export const MAGIC = 'Xen saved domain, xl format\n \0 \r';
 
 /**
- * Where in the stream it stands: before libxl's records and in those that xl itself writes first; in libxc's records,
- * which a helper process writes; in those of xl behind them; at the end of all.
+ * Where in the stream it stands: before the guest's first page, from its first page to the end of its memory, behind that,
+ * at the end of all.
  */
 export type SaveStage = 'head' | 'memory' | 'tail' | 'whole';
 
@@ -39,6 +39,7 @@ const LIBXC_MARKER = Buffer.from('ffffffffffffffff58454e46', 'hex');
 const LIBXC_VERSIONS = [2, 3];
 const LIBXC_DOMAIN_HEADER_BYTES = 16;
 const LIBXC_END = 0;
+const LIBXC_PAGE_DATA = 1;
 
 const RECORD_HEADER_BYTES = 8;
 /** One record of pages has 1024 of them at most, one of a device model some MiB. */
@@ -150,7 +151,6 @@ export class SaveStreamParser {
     }
     if (type !== LIBXL_LIBXC_CONTEXT) return this.#libxlRecord(padded);
     if (this.#stage !== 'head') throw new SaveStreamError('it has memory twice');
-    this.#stage = 'memory';
     return { after: padded, bytes: LIBXC_HEADER_BYTES, step: (header) => this.#takeLibxcHeader(header) };
   }
 
@@ -168,6 +168,7 @@ export class SaveStreamParser {
 
   #takeLibxcRecord(record: Buffer): Next {
     const [type, padded] = readRecord(record);
+    if (type === LIBXC_PAGE_DATA) this.#stage = 'memory';
     if (type !== LIBXC_END) return this.#libxcRecord(padded);
     this.#stage = 'tail';
     return this.#libxlRecord(padded);

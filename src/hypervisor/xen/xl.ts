@@ -180,7 +180,6 @@ function killGroup({ pid }: ChildProcess): void {
 function cannotRun(binary: string, error: unknown): Fault {
   const isMissing = errnoOf(error) === 'ENOENT';
   const what = isMissing ? `the program ${binary} is not there` : `${binary} cannot be run: ${messageOf(error)}`;
-  const hint =
-    'This needs the control domain of a Xen host, with its tools: apt install xen-system-amd64';
+  const hint = 'This needs the control domain of a Xen host, with its tools: apt install xen-system-amd64';
   return new Fault('hypervisor.missing', { what }, { hint, cause: error });
 }

@@ -1,0 +1,18 @@
+/** The files that a VM's config names. Looks; opens and changes none. */
+import { stat } from 'node:fs/promises';
+import { errnoOf, Fault, messageOf } from '../lib/fault.ts';
+import type { VmConfig } from '../model/vm.ts';
+
+/**
+ * Checks that what a hypervisor is to open is there: its own words for that differ from file to file.
+ * @throws Fault `vm.start_failed`
+ */
+export async function checkVmFiles({ name, kernel, initrd, disks }: VmConfig): Promise<void> {
+  for (const path of [kernel, initrd, ...disks.map((disk) => disk.path)]) {
+    if (path === undefined) continue;
+    await stat(path).catch((error: unknown) => {
+      const what = errnoOf(error) === 'ENOENT' ? `the file ${path} is not there` : messageOf(error);
+      throw new Fault('vm.start_failed', { vm: name, what }, { cause: error });
+    });
+  }
+}

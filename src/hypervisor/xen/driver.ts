@@ -1,0 +1,465 @@
+/**
+ * The Xen driver: domains are built, saved and ended by xl; who lives is told by xl and by xenstore's watches; USB is
+ * usb.ts. Nothing of a domain is stored but the folder that its cfg and sockets are in. See ../driver.ts for what each
+ * method means.
+ */
+import { existsSync } from 'node:fs';
+import { readdir, rm } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import { bootId } from '../../lib/boot-id.ts';
+import { type Clock, systemClock } from '../../lib/clock.ts';
+import { errnoOf, Fault, isFault } from '../../lib/fault.ts';
+import { KeyedQueue } from '../../lib/keyed-queue.ts';
+import { type Log, silentLog } from '../../lib/log.ts';
+import { isUuid, type VmUuid } from '../../model/ids.ts';
+import type { Attachment, UsbDevice, UsbSlot } from '../../model/usb.ts';
+import type { VmConfig } from '../../model/vm.ts';
+import { XenstoreClient } from '../../wire/xenstore/client.ts';
+import type {
+  ConsolePaths,
+  Controller,
+  Domain,
+  Driver,
+  DriverHint,
+  Finding,
+  SaveOptions,
+  StartOptions,
+  Waiting,
+} from '../driver.ts';
+import { settleBuild } from './build-note.ts';
+import { Consoles } from './console.ts';
+import { deathOf } from './death.ts';
+import { diagnoseXen } from './doctor.ts';
+import { translated, translatedForHost } from './faults.ts';
+import { clearAway, endDomain, findAlive, isSuspended, pauseDomain, unpauseDomain, type XenHost } from './host.ts';
+import { consolePaths, type DomainPaths, domainPaths } from './paths.ts';
+import { type LivingDomain, Roster } from './roster.ts';
+import { saveXen } from './save.ts';
+import { settleSave } from './save-note.ts';
+import { requestShutdown } from './shutdown.ts';
+import { startAgain, startXen } from './start.ts';
+import { XenUsb } from './usb.ts';
+import { Xl } from './xl.ts';
+import { isBuildFrom, isSaveOf, killXl, listCommands } from './xl-processes.ts';
+
+export interface XenDriverOptions {
+  /** Cfg, sockets and notes of running domains: a folder each, removed with the domain. */
+  readonly runtimeDir: string;
+  /** Logs of consoles, which stay. */
+  readonly stateDir: string;
+  readonly xlBinary?: string | undefined;
+  /** xenstored's socket or device; default: as `XenstoreClient` finds it. */
+  readonly xenstorePath?: string | undefined;
+  readonly clock?: Clock | undefined;
+  readonly log?: Log | undefined;
+  readonly sysfsRoot?: string | undefined;
+  readonly usbfsRoot?: string | undefined;
+}
+
+/** A domain whose whole state is in a file, and that only has to go. */
+interface SavedDomain {
+  readonly domid: number;
+  readonly path: string;
+}
+
+interface Connection extends XenHost {
+  readonly consoles: Consoles;
+}
+
+/**
+ * INVARIANTS:
+ * - Start, reset, destruction, adoption and clearing of one domain exclude each other (`#lifecycle`).
+ * - A uuid names a domain; its domid is looked up for each act, and proved right before one that changes it.
+ * - Of a VM whose folder has a note of a former daemon (a start or a save that was under way) nothing is told before that
+ *   is settled.
+ * - A domain that is being built does not count yet, but for those who would build another.
+ */
+export class XenDriver implements Driver {
+  readonly name = 'xen';
+  readonly #runtimeDir: string;
+  readonly #stateDir: string;
+  readonly #options: XenDriverOptions;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #xl: Xl;
+  readonly #lifecycle = new KeyedQueue();
+  readonly #starting = new Map<VmUuid, AbortController>();
+  readonly #saving = new Map<VmUuid, { readonly abandon: AbortController; readonly done: Promise<void> }>();
+  readonly #saved = new Map<VmUuid, SavedDomain>();
+  readonly #unsettled = new Set<VmUuid>();
+  readonly #listeners = new Set<(hint: DriverHint) => void>();
+  #connection: Promise<Connection> | undefined;
+
+  constructor(options: XenDriverOptions) {
+    this.#options = options;
+    this.#runtimeDir = resolve(options.runtimeDir);
+    this.#stateDir = resolve(options.stateDir);
+    this.#clock = options.clock ?? systemClock;
+    this.#log = options.log ?? silentLog;
+    this.#xl = new Xl({ binary: options.xlBinary, clock: this.#clock, log: this.#log });
+  }
+
+  async diagnose(): Promise<Finding[]> {
+    const findings = await diagnoseXen({ xl: this.#xl, tryStore: async () => void (await this.#connected()) });
+    if (findings.some(({ level }) => level === 'error')) return findings;
+    try {
+      return [...findings, ...(await (await this.#connected()).usb.diagnose())];
+    } catch (error) {
+      return [...findings, { level: 'error', subject: 'USB on Xen', says: String(error) }];
+    }
+  }
+
+  /** All domains of the host but dom0: whose they are is known by who asks. */
+  async list(waiting: Waiting = {}): Promise<Domain[]> {
+    try {
+      const host = await this.#connected();
+      await Promise.all([...this.#unsettled].map((uuid) => this.#settled(host, uuid).catch(() => undefined)));
+      const seen = new Set<VmUuid>();
+      const living = (await host.roster.all(waiting)).filter(({ uuid, domid, name }) => {
+        if (seen.has(uuid)) this.#log.warn('two domains have one uuid; the first is told', { vm: name, uuid, domid });
+        const isTold = !seen.has(uuid) && !this.#starting.has(uuid);
+        seen.add(uuid);
+        return isTold;
+      });
+      const found = await Promise.all(living.map((domain) => this.#observe(host, domain, waiting)));
+      return found.filter((domain) => domain !== undefined);
+    } catch (error) {
+      throw translatedForHost(error);
+    }
+  }
+
+  find(uuid: VmUuid, waiting: Waiting = {}): Promise<Domain | undefined> {
+    return this.#with(uuid, async (host) => {
+      if (this.#starting.has(uuid)) return undefined;
+      await this.#settled(host, uuid);
+      const domain = await host.roster.find(uuid, waiting);
+      return domain && (await this.#observe(host, domain, waiting));
+    });
+  }
+
+  async start(config: VmConfig, options: StartOptions): Promise<Domain> {
+    const { uuid, name } = config;
+    const what = `The start of VM ${name}`;
+    return this.#build(config, options, what, async (host, signal) => {
+      const there = await host.roster.findNow(uuid, { signal });
+      if (there !== undefined) {
+        const hint = `It is domain ${there.domid}; "usher vm destroy" ends it.`;
+        throw new Fault('vm.exists', { key: 'uuid', value: uuid }, { hint });
+      }
+      await startXen(host, config, { ...options, signal });
+    });
+  }
+
+  pause(uuid: VmUuid, waiting: Waiting = {}): Promise<void> {
+    return this.#act(uuid, (host) => pauseDomain(host, uuid, waiting));
+  }
+
+  unpause(uuid: VmUuid, waiting: Waiting = {}): Promise<void> {
+    return this.#act(uuid, (host) => unpauseDomain(host, uuid, waiting));
+  }
+
+  requestShutdown(uuid: VmUuid, waiting: Waiting = {}): Promise<void> {
+    return this.#act(uuid, async (host) => requestShutdown(host, await findAlive(host, uuid, waiting), waiting));
+  }
+
+  async reset(uuid: VmUuid, waiting: Waiting = {}): Promise<void> {
+    const what = `The reset of VM ${uuid}`;
+    await this.#act(uuid, async () => {
+      await this.#build({ uuid, name: uuid }, waiting, what, async (host, signal) => {
+        const domain = await findAlive(host, uuid, { signal });
+        const { cfgFile } = host.pathsOf(uuid);
+        if (!existsSync(cfgFile)) {
+          const hint = 'Shut it down and start it by Usher; from then on it can be reset.';
+          const why = `VM ${domain.name} was not started by Usher, so its cfg is not known`;
+          throw new Fault('hypervisor.failed', { what: why }, { hint });
+        }
+        await endDomain(host, domain, { signal });
+        await startAgain(host, domain, { isPaused: domain.run === 'paused', signal });
+      });
+    });
+  }
+
+  async destroy(uuid: VmUuid, waiting: Waiting = {}): Promise<void> {
+    this.#starting.get(uuid)?.abort();
+    this.#saving.get(uuid)?.abandon.abort();
+    await this.#with(uuid, (host) =>
+      this.#lifecycle.run(uuid, async () => {
+        await this.#endXlOf(host, uuid, waiting);
+        await clearAway(host, uuid, waiting);
+        await this.#forget(host, uuid);
+        this.#hint({ about: 'power', uuid });
+      }),
+    );
+  }
+
+  async save(uuid: VmUuid, path: string, options: SaveOptions): Promise<void> {
+    await this.#act(uuid, async (host) => {
+      const domain = await findAlive(host, uuid, options);
+      const refuse = () =>
+        new Fault('vm.save_failed', { vm: domain.name, file: path, what: 'another save is going on' });
+      if (this.#saving.has(uuid)) throw refuse();
+      const abandon = new AbortController();
+      const done = saveXen({ host, domain, path, options, abandon: abandon.signal });
+      this.#saving.set(uuid, { abandon, done });
+      try {
+        await done;
+        if (options.afterwards === 'stopped') this.#saved.set(uuid, { domid: domain.domid, path: resolve(path) });
+      } finally {
+        this.#saving.delete(uuid);
+      }
+      // From here on it is only the remains of a saved guest: the file has its name.
+      if (options.afterwards === 'stopped') await this.destroy(uuid);
+    });
+  }
+
+  attachDevice(uuid: VmUuid, slot: UsbSlot, device: UsbDevice, waiting: Waiting = {}): Promise<Attachment> {
+    return this.#with(uuid, async (host) =>
+      host.usb.attach(await this.#alive(host, uuid, waiting), slot, device, waiting),
+    );
+  }
+
+  async detachDevice(uuid: VmUuid, attachment: Attachment, waiting: Waiting = {}): Promise<void> {
+    await this.#with(uuid, async (host) => {
+      const domain = await host.roster.find(uuid, waiting);
+      if (domain !== undefined) await host.usb.detach(domain, attachment, waiting);
+    });
+  }
+
+  addController(uuid: VmUuid, waiting: Waiting = {}): Promise<Controller> {
+    return this.#with(uuid, async (host) => host.usb.addController(await this.#alive(host, uuid, waiting), waiting));
+  }
+
+  consoleOf(uuid: VmUuid): ConsolePaths {
+    return consolePaths(this.#pathsOf(uuid));
+  }
+
+  onHint(listener: (hint: DriverHint) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  async close(): Promise<void> {
+    for (const starting of this.#starting.values()) starting.abort();
+    await this.#lifecycle.idle();
+    await Promise.allSettled([...this.#saving.values()].map(({ done }) => done));
+    this.#listeners.clear();
+    const connection = await this.#connection?.catch(() => undefined);
+    this.#connection = undefined;
+    if (connection === undefined) return;
+    await connection.consoles.close();
+    connection.roster.close();
+    await connection.usb.close();
+    connection.store.close();
+  }
+
+  readonly #hint = (hint: DriverHint): void => {
+    for (const listener of this.#listeners) listener(hint);
+  };
+
+  #pathsOf(uuid: VmUuid): DomainPaths {
+    return domainPaths(this.#runtimeDir, this.#stateDir, uuid);
+  }
+
+  /** Gives the connection, made at first use; one that failed is tried again. @throws Fault `xenstore.unreachable` */
+  #connected(): Promise<Connection> {
+    this.#connection ??= this.#connect().catch((error: unknown) => {
+      this.#connection = undefined;
+      throw error;
+    });
+    return this.#connection;
+  }
+
+  async #connect(): Promise<Connection> {
+    const { xenstorePath, sysfsRoot = '/sys', usbfsRoot = '/dev/bus/usb' } = this.#options;
+    const [clock, log, xl] = [this.#clock, this.#log, this.#xl];
+    const store = await XenstoreClient.connect({ path: xenstorePath, clock, log });
+    try {
+      const onChange = (before: LivingDomain | undefined, now: LivingDomain | undefined) => this.#changed(before, now);
+      const roster = await Roster.open({ xl, store, clock, log, onChange });
+      const living = async () => new Set((await roster.all()).map(({ domid }) => domid));
+      const usb = await XenUsb.open({
+        ...{ xenstore: store, xl, clock, log, sysfsRoot, usbfsRoot, bootId: bootId(), living },
+        ownQmp: (uuid) => this.#pathsOf(uuid).qmpSocket,
+        onHint: this.#hint,
+      });
+      const pathsOf = (uuid: VmUuid) => this.#pathsOf(uuid);
+      const consoles = new Consoles({ terminalOf: (uuid) => this.#terminalOf(uuid), log });
+      store.onResync(() => this.#hint({ about: 'everything' }));
+      for (const uuid of await this.#folders()) this.#unsettled.add(uuid);
+      return { xl, store, roster, usb, consoles, clock, log, pathsOf };
+    } catch (error) {
+      store.close();
+      throw error;
+    }
+  }
+
+  async #folders(): Promise<VmUuid[]> {
+    const names = await readdir(this.#runtimeDir).catch((error: unknown) => {
+      if (errnoOf(error) === 'ENOENT') return [];
+      throw error;
+    });
+    return names.filter((name) => isUuid(name) && name === name.toLowerCase()) as VmUuid[];
+  }
+
+  /** Has the VM's care work with the connection, and translates what it throws. */
+  async #with<T>(uuid: VmUuid, work: (host: Connection) => Promise<T>): Promise<T> {
+    try {
+      return await work(await this.#connected());
+    } catch (error) {
+      throw translated(error, uuid);
+    }
+  }
+
+  /** The same for what changes a domain: when what a former daemon left is settled, and with a hint at the end. */
+  #act<T>(uuid: VmUuid, work: (host: Connection) => Promise<T>): Promise<T> {
+    return this.#with(uuid, async (host) => {
+      await this.#settled(host, uuid);
+      return work(host);
+    });
+  }
+
+  /** Has a domain built in its turn, by `work`, which `destroy` interrupts; gives it as it is then. */
+  async #build(
+    vm: Pick<VmConfig, 'uuid' | 'name'>,
+    waiting: Waiting,
+    what: string,
+    work: (host: Connection, signal: AbortSignal) => Promise<void>,
+  ): Promise<Domain> {
+    const { uuid } = vm;
+    const giveUp = new AbortController();
+    const signal = waiting.signal === undefined ? giveUp.signal : AbortSignal.any([waiting.signal, giveUp.signal]);
+    const checkAborted = () => {
+      if (signal.aborted) throw new Fault('aborted', { what }, { cause: signal.reason });
+    };
+    checkAborted();
+    return this.#with(uuid, async (host) => {
+      await this.#settled(host, uuid);
+      return this.#lifecycle.run(uuid, async () => {
+        checkAborted();
+        this.#starting.set(uuid, giveUp);
+        try {
+          await work(host, signal);
+          await this.#serveConsole(host, uuid);
+        } finally {
+          this.#starting.delete(uuid);
+        }
+        const domain = await host.roster.find(uuid);
+        const seen = domain && (await this.#observe(host, domain, {}));
+        if (seen !== undefined) return seen;
+        throw new Fault('vm.start_failed', { vm: vm.name, what: 'its domain was gone at once' });
+      });
+    });
+  }
+
+  async #alive(host: Connection, uuid: VmUuid, waiting: Waiting): Promise<LivingDomain> {
+    const domain = this.#starting.has(uuid) ? undefined : await host.roster.find(uuid, waiting);
+    if (domain === undefined || domain.run === 'shutdown')
+      throw new Fault('vm.no_domain', { vm: domain?.name ?? uuid });
+    return domain;
+  }
+
+  /** Tells what there is of a domain; `undefined` when it is gone by now. */
+  async #observe(host: Connection, living: LivingDomain, waiting: Waiting): Promise<Domain | undefined> {
+    const { domid, uuid, name } = living;
+    try {
+      const [usb, stubdom, power] = await Promise.all([
+        host.usb.observe(living, waiting),
+        host.store.read(`/local/domain/${domid}/image/device-model-domid`, waiting),
+        this.#powerOf(living),
+      ]);
+      const stubdomDomid = /^\d{1,5}$/.test(stubdom ?? '') ? Number(stubdom) : -1;
+      return { uuid, name, handle: domid, ...power, ...usb, stubdomDomid };
+    } catch (error) {
+      if (isFault(error, 'vm.no_domain')) return undefined;
+      throw error;
+    }
+  }
+
+  async #powerOf(living: LivingDomain): Promise<Pick<Domain, 'run' | 'death'>> {
+    const { domid, uuid, run, reason } = living;
+    const saved = this.#saved.get(uuid);
+    if (saved?.domid === domid) {
+      const detail = `its state is saved in ${saved.path}`;
+      return { run: 'dead', death: { reason: 'suspend', detail, savedTo: saved.path } };
+    }
+    if (this.#saving.has(uuid)) return { run: 'saving' };
+    if (run !== 'shutdown' || reason === undefined) return { run: run === 'paused' ? 'paused' : 'running' };
+    if (isSuspended(living) && (await listCommands('xl')).some((process) => isSaveOf(process, domid))) {
+      return { run: 'saving' }; // Somebody else's save.
+    }
+    return { run: 'dead', death: deathOf(reason) };
+  }
+
+  /** Settles what a former daemon left of the VM, once. @throws as `settleBuild` and `settleSave` do; it is tried again then */
+  async #settled(host: Connection, uuid: VmUuid): Promise<void> {
+    if (!this.#unsettled.has(uuid)) return;
+    await this.#lifecycle.run(uuid, async () => {
+      if (!this.#unsettled.has(uuid)) return;
+      try {
+        await settleBuild(host, uuid);
+        const savedTo = await settleSave(host, uuid);
+        const domain = await host.roster.find(uuid);
+        if (domain === undefined) await rm(host.pathsOf(uuid).folder, { recursive: true, force: true });
+        else if (savedTo !== undefined) this.#saved.set(uuid, { domid: domain.domid, path: savedTo });
+        if (domain !== undefined) await this.#serveConsole(host, uuid);
+        this.#unsettled.delete(uuid);
+      } catch (error) {
+        this.#log.error('what a former daemon left of a VM cannot be settled', { uuid, error });
+        throw error;
+      }
+    });
+  }
+
+  /** Takes note of what happened to a domain, by whatever hand. */
+  #changed(before: LivingDomain | undefined, now: LivingDomain | undefined): void {
+    const uuid = (now ?? before)?.uuid;
+    if (uuid === undefined) return;
+    this.#hint({ about: 'power', uuid });
+    if (before !== undefined && now === undefined && !this.#lifecycle.isBusy(uuid)) {
+      void this.#clearRemains(before).catch((error: unknown) =>
+        this.#log.warn('what a domain left could not be cleared', { vm: before.name, uuid, error }),
+      );
+    }
+  }
+
+  /** Clears what a domain leaves that somebody else has ended. */
+  async #clearRemains(gone: LivingDomain): Promise<void> {
+    const { uuid, domid, name } = gone;
+    const host = await this.#connected();
+    await host.usb.release({ domid, uuid, name });
+    await this.#lifecycle.run(uuid, async () => {
+      if ((await host.roster.findNow(uuid)) !== undefined) return;
+      await rm(host.pathsOf(uuid).folder, { recursive: true, force: true });
+      await this.#forget(host, uuid);
+    });
+  }
+
+  async #forget(host: Connection, uuid: VmUuid): Promise<void> {
+    this.#saved.delete(uuid);
+    this.#unsettled.delete(uuid);
+    await host.consoles.end(uuid);
+  }
+
+  /** Ends xl processes that still work on the domain: nobody waits for them. */
+  async #endXlOf(host: Connection, uuid: VmUuid, waiting: Waiting): Promise<void> {
+    const { cfgFile } = host.pathsOf(uuid);
+    const domids = (await host.roster.remainsOf(uuid, waiting)).map(({ domid }) => domid);
+    await killXl(
+      (process) => isBuildFrom(process, cfgFile) || domids.some((domid) => isSaveOf(process, domid)),
+      this.#clock,
+    );
+  }
+
+  /** Serves the console of a domain of ours that has no device model to do so. */
+  async #serveConsole(host: Connection, uuid: VmUuid): Promise<void> {
+    const domain = await host.roster.find(uuid);
+    if (domain === undefined || (await host.store.read(`/libxl/${domain.domid}/type`)) === 'hvm') return;
+    await host.consoles.serve(uuid, host.pathsOf(uuid).consoleSocket);
+  }
+
+  async #terminalOf(uuid: VmUuid): Promise<string | undefined> {
+    const { roster, store } = await this.#connected();
+    const domain = await roster.find(uuid);
+    return domain && (await store.read(`/local/domain/${domain.domid}/console/tty`));
+  }
+}
