@@ -14,6 +14,7 @@ import type { Log } from '../lib/log.ts';
 import type { Actor } from '../model/audit.ts';
 import { HOST_BACKEND } from '../model/ids.ts';
 import { deviceKey, type UsbDevice } from '../model/usb.ts';
+import type { DriverName } from '../model/vm.ts';
 import { DEFAULT_TIMING, type MonitorTiming } from '../monitor/vm-context.ts';
 import { UsbNames } from '../usb/names.ts';
 import { Router } from '../usb/router.ts';
@@ -70,10 +71,7 @@ export async function compose(options: CompositionOptions): Promise<Composition>
   const fleet: Fleet = new Fleet({
     inventory,
     drivers,
-    suspects: async () => {
-      const left = await readdir(qemuFolder(places)).catch(() => []);
-      return left.length > 0 ? ['qemu'] : [];
-    },
+    suspects: () => suspectsOf(places, defaultDriver),
     clock,
     log,
     bootId: bootId(),
@@ -198,6 +196,10 @@ function driverMakers({ places, settings, log, simulatorWorld }: CompositionOpti
       const runtimeDir = qemuFolder(places);
       return new QemuDriver({ runtimeDir, stateDir: places.logsFolder, acceleratorWish: settings.accelerator, log });
     },
+    async xen() {
+      const { XenDriver } = await import('../hypervisor/xen/driver.ts');
+      return new XenDriver({ runtimeDir: xenFolder(places), stateDir: places.logsFolder, log });
+    },
   };
   if (simulatorWorld === undefined) return makers;
   return { ...makers, simulator: () => simulatorOf(simulatorWorld, places) };
@@ -206,6 +208,18 @@ function driverMakers({ places, settings, log, simulatorWorld }: CompositionOpti
 /** A folder for each QEMU that runs or is dead and not cleared. */
 function qemuFolder({ runtimeFolder }: Places): string {
   return join(runtimeFolder, 'qemu');
+}
+
+/** The same for Xen's domains of ours. */
+function xenFolder({ runtimeFolder }: Places): string {
+  return join(runtimeFolder, 'xen');
+}
+
+/** Drivers that may have domains of which no VM knows: what a former daemon left, and what others run on a Xen host. */
+async function suspectsOf(places: Places, defaultDriver: DriverName): Promise<DriverName[]> {
+  const isLeft = async (folder: string) => (await readdir(folder).catch(() => [])).length > 0;
+  const [qemu, xen] = await Promise.all([isLeft(qemuFolder(places)), isLeft(xenFolder(places))]);
+  return [...(qemu ? ['qemu' as const] : []), ...(xen || defaultDriver === 'xen' ? ['xen' as const] : [])];
 }
 
 async function simulatorOf(world: string, places: Places): Promise<SimulatorDriver> {

@@ -7,6 +7,7 @@ import { errnoOf, messageOf } from '../lib/fault.ts';
 import { examineDatabase } from '../lib/sqlite.ts';
 import { size } from '../lib/text.ts';
 import type { Engine } from './engine.ts';
+import { driverOfHost } from './host-driver.ts';
 
 /** Less free space than this in the state folder is worth a warning. */
 const LITTLE_BYTES = 512 * 1024 * 1024;
@@ -55,8 +56,10 @@ export async function diagnose(engine: Engine): Promise<Finding[]> {
 /** Examines the host when no daemon runs. */
 export async function diagnoseHost(): Promise<Finding[]> {
   const places = placesOf(process.env);
+  const folders = { runtimeDir: places.runtimeFolder, stateDir: places.stateFolder };
   const { QemuDriver } = await import('../hypervisor/qemu/driver.ts');
-  const driver: Driver = new QemuDriver({ runtimeDir: places.runtimeFolder, stateDir: places.stateFolder });
+  const { XenDriver } = await import('../hypervisor/xen/driver.ts');
+  const driver: Driver = (await driverOfHost()) === 'xen' ? new XenDriver(folders) : new QemuDriver(folders);
   try {
     return [...storeFindings(places), ...(await hostFindings(places.stateFolder)), ...(await driver.diagnose())];
   } finally {
@@ -66,7 +69,8 @@ export async function diagnoseHost(): Promise<Finding[]> {
 
 /** What is wrong with a driver that no VM needs is worth knowing, and no more. */
 function asNote(finding: Finding): Finding {
-  return finding.level === 'ok' ? finding : { ...finding, level: 'note' };
+  const { level, subject, says } = finding;
+  return level === 'ok' ? finding : { level: 'note', subject, says };
 }
 
 async function hostFindings(stateFolder: string): Promise<Finding[]> {

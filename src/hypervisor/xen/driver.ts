@@ -6,19 +6,18 @@
 import { existsSync } from 'node:fs';
 import { readdir, rm } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { bootId } from '../../lib/boot-id.ts';
 import { type Clock, systemClock } from '../../lib/clock.ts';
-import { errnoOf, Fault, isFault } from '../../lib/fault.ts';
+import { errnoOf, Fault, messageOf } from '../../lib/fault.ts';
 import { KeyedQueue } from '../../lib/keyed-queue.ts';
 import { type Log, silentLog } from '../../lib/log.ts';
 import { isUuid, type VmUuid } from '../../model/ids.ts';
 import type { Attachment, UsbDevice, UsbSlot } from '../../model/usb.ts';
 import type { VmConfig } from '../../model/vm.ts';
-import { XenstoreClient } from '../../wire/xenstore/client.ts';
 import type {
   ConsolePaths,
   Controller,
   Domain,
+  DomainDescription,
   Driver,
   DriverHint,
   Finding,
@@ -27,20 +26,19 @@ import type {
   Waiting,
 } from '../driver.ts';
 import { settleBuild } from './build-note.ts';
-import { Consoles } from './console.ts';
-import { deathOf } from './death.ts';
+import { type Connection, openConnection, serveConsole } from './connection.ts';
 import { diagnoseXen } from './doctor.ts';
 import { translated, translatedForHost } from './faults.ts';
-import { clearAway, endDomain, findAlive, isSuspended, pauseDomain, unpauseDomain, type XenHost } from './host.ts';
+import { clearAway, describeDomain, endDomain, findAlive, pauseDomain, unpauseDomain } from './host.ts';
+import { observeDomain } from './observation.ts';
 import { consolePaths, type DomainPaths, domainPaths } from './paths.ts';
-import { type LivingDomain, Roster } from './roster.ts';
+import type { LivingDomain } from './roster.ts';
 import { saveXen } from './save.ts';
 import { settleSave } from './save-note.ts';
 import { requestShutdown } from './shutdown.ts';
 import { startAgain, startXen } from './start.ts';
-import { XenUsb } from './usb.ts';
 import { Xl } from './xl.ts';
-import { isBuildFrom, isSaveOf, killXl, listCommands } from './xl-processes.ts';
+import { isBuildFrom, isSaveOf, killXl } from './xl-processes.ts';
 
 export interface XenDriverOptions {
   /** Cfg, sockets and notes of running domains: a folder each, removed with the domain. */
@@ -60,10 +58,6 @@ export interface XenDriverOptions {
 interface SavedDomain {
   readonly domid: number;
   readonly path: string;
-}
-
-interface Connection extends XenHost {
-  readonly consoles: Consoles;
 }
 
 /**
@@ -105,7 +99,7 @@ export class XenDriver implements Driver {
     try {
       return [...findings, ...(await (await this.#connected()).usb.diagnose())];
     } catch (error) {
-      return [...findings, { level: 'error', subject: 'USB on Xen', says: String(error) }];
+      return [...findings, { level: 'error', subject: 'USB on Xen', says: messageOf(error) }];
     }
   }
 
@@ -229,6 +223,10 @@ export class XenDriver implements Driver {
     return this.#with(uuid, async (host) => host.usb.addController(await this.#alive(host, uuid, waiting), waiting));
   }
 
+  describe(uuid: VmUuid, waiting: Waiting = {}): Promise<DomainDescription> {
+    return this.#with(uuid, async (host) => describeDomain(host, await this.#alive(host, uuid, waiting), waiting));
+  }
+
   consoleOf(uuid: VmUuid): ConsolePaths {
     return consolePaths(this.#pathsOf(uuid));
   }
@@ -245,11 +243,7 @@ export class XenDriver implements Driver {
     this.#listeners.clear();
     const connection = await this.#connection?.catch(() => undefined);
     this.#connection = undefined;
-    if (connection === undefined) return;
-    await connection.consoles.close();
-    connection.roster.close();
-    await connection.usb.close();
-    connection.store.close();
+    await connection?.close();
   }
 
   readonly #hint = (hint: DriverHint): void => {
@@ -271,26 +265,12 @@ export class XenDriver implements Driver {
 
   async #connect(): Promise<Connection> {
     const { xenstorePath, sysfsRoot = '/sys', usbfsRoot = '/dev/bus/usb' } = this.#options;
-    const [clock, log, xl] = [this.#clock, this.#log, this.#xl];
-    const store = await XenstoreClient.connect({ path: xenstorePath, clock, log });
-    try {
-      const onChange = (before: LivingDomain | undefined, now: LivingDomain | undefined) => this.#changed(before, now);
-      const roster = await Roster.open({ xl, store, clock, log, onChange });
-      const living = async () => new Set((await roster.all()).map(({ domid }) => domid));
-      const usb = await XenUsb.open({
-        ...{ xenstore: store, xl, clock, log, sysfsRoot, usbfsRoot, bootId: bootId(), living },
-        ownQmp: (uuid) => this.#pathsOf(uuid).qmpSocket,
-        onHint: this.#hint,
-      });
-      const pathsOf = (uuid: VmUuid) => this.#pathsOf(uuid);
-      const consoles = new Consoles({ terminalOf: (uuid) => this.#terminalOf(uuid), log });
-      store.onResync(() => this.#hint({ about: 'everything' }));
-      for (const uuid of await this.#folders()) this.#unsettled.add(uuid);
-      return { xl, store, roster, usb, consoles, clock, log, pathsOf };
-    } catch (error) {
-      store.close();
-      throw error;
-    }
+    for (const uuid of await this.#folders()) this.#unsettled.add(uuid);
+    return openConnection({
+      ...{ xl: this.#xl, clock: this.#clock, log: this.#log, xenstorePath, sysfsRoot, usbfsRoot, onHint: this.#hint },
+      pathsOf: (uuid) => this.#pathsOf(uuid),
+      onChange: (before, now) => this.#changed(before, now),
+    });
   }
 
   async #folders(): Promise<VmUuid[]> {
@@ -339,7 +319,7 @@ export class XenDriver implements Driver {
         this.#starting.set(uuid, giveUp);
         try {
           await work(host, signal);
-          await this.#serveConsole(host, uuid);
+          await serveConsole(host, uuid);
         } finally {
           this.#starting.delete(uuid);
         }
@@ -358,36 +338,11 @@ export class XenDriver implements Driver {
     return domain;
   }
 
-  /** Tells what there is of a domain; `undefined` when it is gone by now. */
-  async #observe(host: Connection, living: LivingDomain, waiting: Waiting): Promise<Domain | undefined> {
-    const { domid, uuid, name } = living;
-    try {
-      const [usb, stubdom, power] = await Promise.all([
-        host.usb.observe(living, waiting),
-        host.store.read(`/local/domain/${domid}/image/device-model-domid`, waiting),
-        this.#powerOf(living),
-      ]);
-      const stubdomDomid = /^\d{1,5}$/.test(stubdom ?? '') ? Number(stubdom) : -1;
-      return { uuid, name, handle: domid, ...power, ...usb, stubdomDomid };
-    } catch (error) {
-      if (isFault(error, 'vm.no_domain')) return undefined;
-      throw error;
-    }
-  }
-
-  async #powerOf(living: LivingDomain): Promise<Pick<Domain, 'run' | 'death'>> {
-    const { domid, uuid, run, reason } = living;
+  #observe(host: Connection, living: LivingDomain, waiting: Waiting): Promise<Domain | undefined> {
+    const { uuid, domid } = living;
     const saved = this.#saved.get(uuid);
-    if (saved?.domid === domid) {
-      const detail = `its state is saved in ${saved.path}`;
-      return { run: 'dead', death: { reason: 'suspend', detail, savedTo: saved.path } };
-    }
-    if (this.#saving.has(uuid)) return { run: 'saving' };
-    if (run !== 'shutdown' || reason === undefined) return { run: run === 'paused' ? 'paused' : 'running' };
-    if (isSuspended(living) && (await listCommands('xl')).some((process) => isSaveOf(process, domid))) {
-      return { run: 'saving' }; // Somebody else's save.
-    }
-    return { run: 'dead', death: deathOf(reason) };
+    const savedTo = saved?.domid === domid ? saved.path : undefined;
+    return observeDomain(host, living, { isSaving: this.#saving.has(uuid), savedTo }, waiting);
   }
 
   /** Settles what a former daemon left of the VM, once. @throws as `settleBuild` and `settleSave` do; it is tried again then */
@@ -401,7 +356,7 @@ export class XenDriver implements Driver {
         const domain = await host.roster.find(uuid);
         if (domain === undefined) await rm(host.pathsOf(uuid).folder, { recursive: true, force: true });
         else if (savedTo !== undefined) this.#saved.set(uuid, { domid: domain.domid, path: savedTo });
-        if (domain !== undefined) await this.#serveConsole(host, uuid);
+        if (domain !== undefined) await serveConsole(host, uuid);
         this.#unsettled.delete(uuid);
       } catch (error) {
         this.#log.error('what a former daemon left of a VM cannot be settled', { uuid, error });
@@ -448,18 +403,5 @@ export class XenDriver implements Driver {
       (process) => isBuildFrom(process, cfgFile) || domids.some((domid) => isSaveOf(process, domid)),
       this.#clock,
     );
-  }
-
-  /** Serves the console of a domain of ours that has no device model to do so. */
-  async #serveConsole(host: Connection, uuid: VmUuid): Promise<void> {
-    const domain = await host.roster.find(uuid);
-    if (domain === undefined || (await host.store.read(`/libxl/${domain.domid}/type`)) === 'hvm') return;
-    await host.consoles.serve(uuid, host.pathsOf(uuid).consoleSocket);
-  }
-
-  async #terminalOf(uuid: VmUuid): Promise<string | undefined> {
-    const { roster, store } = await this.#connected();
-    const domain = await roster.find(uuid);
-    return domain && (await store.read(`/local/domain/${domain.domid}/console/tty`));
   }
 }

@@ -3,9 +3,11 @@ import { rm } from 'node:fs/promises';
 import type { Clock } from '../../lib/clock.ts';
 import { Fault } from '../../lib/fault.ts';
 import type { Log } from '../../lib/log.ts';
+import { printable } from '../../lib/text.ts';
 import type { VmUuid } from '../../model/ids.ts';
 import type { XenstoreClient } from '../../wire/xenstore/client.ts';
-import type { Waiting } from '../driver.ts';
+import type { DomainDescription, Waiting } from '../driver.ts';
+import { describeFromList } from './describe.ts';
 import type { DomainPaths } from './paths.ts';
 import type { LivingDomain, Roster } from './roster.ts';
 import type { XenUsb } from './usb.ts';
@@ -84,6 +86,21 @@ export async function endDomain(host: XenHost, domain: LivingDomain, waiting: Wa
 export async function clearAway(host: XenHost, uuid: VmUuid, waiting: Waiting = {}): Promise<void> {
   for (const domain of await host.roster.remainsOf(uuid, waiting)) await endDomain(host, domain, waiting);
   await rm(host.pathsOf(uuid).folder, { recursive: true, force: true });
+}
+
+/**
+ * Tells what a domain is made of, by libxl's own record of it; a domid that was given anew is not mistaken, for the record
+ * has the uuid. @throws Fault `hypervisor.failed` when there is no record, `timeout`, `aborted`
+ */
+export async function describeDomain(
+  { xl }: XenHost,
+  { domid, uuid, name }: LivingDomain,
+  waiting: Waiting = {},
+): Promise<DomainDescription> {
+  const untrustedList = await xl.run(['list', '-l', String(domid)], { ...waiting, what: `The config of VM ${name}` });
+  const description = describeFromList(untrustedList, uuid);
+  if (description !== undefined) return description;
+  throw new Fault('hypervisor.failed', { what: `xl does not tell what domain ${printable(name, 70)} is made of` });
 }
 
 /** Tells whether the domain lies suspended: its state was being saved, or has been. */
