@@ -126,6 +126,13 @@ export class DeviceHands {
     return device;
   }
 
+  /** Gives the file with the content of a stick that is plugged or was. @throws Fault `params.invalid`. */
+  fileOf(name: string): string {
+    const file = this.#files.get(name);
+    if (file === undefined) throw invalid('name', `no stick is called "${name}"`);
+    return file;
+  }
+
   /** Plugs everything in again that was plugged: into a host that was rebooted, whose sockets nobody touched. */
   async plugAllAgain(): Promise<void> {
     for (const device of this.plugged) await this.#add(device);

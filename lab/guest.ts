@@ -2,9 +2,11 @@
  * The small guest of tests and demo: Debian's kernel with a busybox initramfs that boots in seconds under emulation and
  * tells on its console what happens to its USB devices. Builds it; does not run it. The guest's side is in guest/.
  */
-import { chmod, cp, mkdir, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { chmod, cp, mkdir, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { basename, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { constants, zstdCompress } from 'node:zlib';
 import { exec } from '../src/lib/exec.ts';
 import { cached } from './cache.ts';
 import { type Kernel, kernel } from './kernel.ts';
@@ -35,6 +37,8 @@ export interface GuestImage {
   readonly packedKernel: string;
   /** For QEMU's `-initrd`. */
   readonly initrd: string;
+  /** The same, compressed with zstd. */
+  readonly packedInitrd: string;
   readonly kernelVersion: string;
 }
 
@@ -54,6 +58,7 @@ const BUSYBOX = '/bin/busybox';
 const SOURCES = fileURLToPath(new URL('guest/', import.meta.url));
 const OWN_SOURCES = ['guest.ts', 'modules.ts'].map((name) => fileURLToPath(new URL(name, import.meta.url)));
 const TIMEOUT_MS = 60_000;
+const ZSTD_LEVEL = 19;
 
 /** Loaded before `ready`: what makes a plugged device appear. */
 const USB_MODULES = [
@@ -94,6 +99,7 @@ async function image(name: string, parts: GuestParts): Promise<GuestImage> {
     kernel: linux.vmlinux,
     packedKernel: linux.vmlinuz,
     initrd: join(folder, 'initrd'),
+    packedInitrd: join(folder, 'initrd.zst'),
     kernelVersion: linux.version,
   };
 }
@@ -118,7 +124,10 @@ async function build(folder: string, linux: Kernel, { modules, builtModules }: G
   await writeFile(join(root, 'lib/usher/modules'), `${[...modules, ...builtNames].join(' ')}\n`);
   await writeFile(join(root, 'lib/usher/later-modules'), `${LATER_MODULES.join(' ')}\n`);
   await copyModules(linux, [...modules, ...LATER_MODULES], root, builtModules);
-  await packInitramfs(root, join(folder, 'initrd'));
+  const initrd = join(folder, 'initrd');
+  await packInitramfs(root, initrd);
+  const params = { [constants.ZSTD_c_compressionLevel]: ZSTD_LEVEL };
+  await writeFile(`${initrd}.zst`, await promisify(zstdCompress)(await readFile(initrd), { params }));
   await rm(root, { recursive: true });
 }
 

@@ -38,6 +38,8 @@ export const HOST_PATHS = {
   /** The same kernel packed, as firmware starts it: for HVM. */
   guestPackedKernel: '/lab/guest/vmlinuz',
   guestInitrd: '/lab/guest/initrd',
+  /** The same, compressed: what firmware reads byte by byte should be short. */
+  guestPackedInitrd: '/lab/guest/initrd.zst',
   /** What a test carried in. */
   cargo: '/cargo',
 } as const;
@@ -115,6 +117,7 @@ async function fillRoot(root: string, image: HostImage, guest: GuestImage): Prom
   await copyFile(guest.kernel, join(root, HOST_PATHS.guestKernel));
   await copyFile(guest.packedKernel, join(root, HOST_PATHS.guestPackedKernel));
   await copyFile(guest.initrd, join(root, HOST_PATHS.guestInitrd));
+  await copyFile(guest.packedInitrd, join(root, HOST_PATHS.guestPackedInitrd));
   await copyFile(join(NODE, 'bin/node'), join(root, 'usr/bin/node'));
   await chmod(join(root, 'usr/bin/node'), 0o755);
   await copyFile(BUSYBOX, join(root, 'usr/bin/busybox'));

@@ -14,6 +14,7 @@ import { Fault, isFault } from '../src/lib/fault.ts';
 import { connectQmp, type QmpSession } from '../src/wire/qmp/session.ts';
 import { type Cargo, packCargo } from './cargo.ts';
 import { HostControl, type RunOptions, type RunResult } from './host-control.ts';
+import { shellWord } from './shell-word.ts';
 
 /** What distinguishes one kind of host from another. All of it is part of the snapshot. */
 export interface HostModel {
@@ -27,6 +28,8 @@ export interface HostModel {
   bootArgs(words: readonly string[]): readonly string[];
   /** Further virtio-serial ports, by name: each a socket of that name in the host's folder. */
   readonly ports: readonly string[];
+  /** The same for terminals: the first is /dev/hvc0, or the next that is free. */
+  readonly terminals: readonly string[];
   /** A script that succeeds once the host is up, and has in memory what tests run first. */
   readonly warmUp: string;
 }
@@ -64,14 +67,14 @@ export class Host {
   /** A private folder of this host on this machine; `stop` removes it. */
   readonly folder: string;
   readonly #model: HostModel;
-  readonly #diskFormat: DiskFormat;
+  readonly #disk: Pick<Start, 'disk' | 'format'>;
   readonly #words: readonly string[];
   #connection: Connection;
 
-  private constructor(folder: string, model: HostModel, { format, words }: Start, connection: Connection) {
+  private constructor(folder: string, model: HostModel, { disk, format, words }: Start, connection: Connection) {
     this.folder = folder;
     this.#model = model;
-    this.#diskFormat = format;
+    this.#disk = { disk, format };
     this.#words = words;
     this.#connection = connection;
   }
@@ -86,11 +89,10 @@ export class Host {
     try {
       await packCargo(cargo, folder);
       for (const [name, path] of Object.entries(await model.files(source))) await symlink(path, join(folder, name));
-      const disk = join(folder, 'disk');
-      if (writesSource) await symlink(join(source, 'disk'), disk);
-      else await makeOverlay(source, disk);
+      const disk = join(writesSource ? source : folder, 'disk');
+      if (!writesSource) await makeOverlay(source, disk);
       const format: DiskFormat = writesSource ? await diskFormatOf(source) : 'qcow2';
-      const start = { format, words, state: isRestored ? join(source, 'state') : undefined };
+      const start = { disk, format, words, state: isRestored ? join(source, 'state') : undefined };
       const host = new Host(folder, model, start, await connect(folder, model, argvOf(model, start)));
       try {
         await host.#goOn(isRestored);
@@ -155,7 +157,7 @@ export class Host {
   async reboot({ isPowerCut = false, whenPowered }: RebootOptions = {}): Promise<void> {
     if (!isPowerCut) await this.check('sync', { timeoutMs: SHORT_TIMEOUT_MS });
     await this.#disconnect();
-    const start = { format: this.#diskFormat, words: this.#words };
+    const start = { ...this.#disk, words: this.#words };
     this.#connection = await connect(this.folder, this.#model, argvOf(this.#model, start));
     await whenPowered?.();
     await this.#goOn(false);
@@ -219,20 +221,21 @@ async function connect(folder: string, model: HostModel, argv: readonly string[]
 }
 
 interface Start {
+  readonly disk: string;
   readonly format: DiskFormat;
   readonly state?: string | undefined;
   readonly words: readonly string[];
 }
 
 /** The devices and their order are part of the snapshot. Paths are those of the host's folder. */
-function argvOf(model: HostModel, { format, state, words }: Start): string[] {
+function argvOf(model: HostModel, { disk, format, state, words }: Start): string[] {
   const socket = (name: string) => `socket,id=${name},path=${name},server=on,wait=off`;
   return [
     ...['-accel', 'tcg,thread=multi', '-M', 'q35', '-cpu', model.cpu, '-smp', '2', '-m', String(model.memoryMiB)],
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot', ...model.bootArgs(words)],
     ...['-chardev', 'file,id=console,path=console,append=on', '-serial', 'chardev:console'],
     ...['-chardev', socket('qmp'), '-mon', 'chardev=qmp,mode=control'],
-    ...['-drive', `if=none,id=disk,file=disk,format=${format},cache=unsafe`],
+    ...['-drive', `if=none,id=disk,file=${disk.replaceAll(',', ',,')},format=${format},cache=unsafe`],
     ...['-device', 'virtio-blk-pci,drive=disk'],
     ...['-drive', 'if=none,id=cargo,file=cargo,format=raw,cache=unsafe,readonly=on'],
     ...['-device', 'virtio-blk-pci,drive=cargo'],
@@ -240,6 +243,7 @@ function argvOf(model: HostModel, { format, state, words }: Start): string[] {
     ...['control', ...model.ports].flatMap((name) => [
       ...['-chardev', socket(name), '-device', `virtserialport,chardev=${name},name=${name}`],
     ]),
+    ...model.terminals.flatMap((name) => ['-chardev', socket(name), '-device', `virtconsole,chardev=${name}`]),
     ...['-device', 'qemu-xhci,id=xhci,p2=8,p3=8'],
     ...['-device', 'virtio-rng-pci'], // Without it randomness takes a minute to be there, and Node waits.
     ...(state === undefined ? [] : ['-incoming', `exec:cat ${shellWord(state)}`]),
@@ -256,8 +260,8 @@ async function resume(qmp: QmpSession, title: string): Promise<void> {
   await qmp.execute('cont');
 }
 
-/** Makes the qcow2 overlay `disk` over the source's disk. @throws Fault `exec.failed`. */
-export async function makeOverlay(source: string, disk: string): Promise<void> {
+/** Makes the qcow2 overlay `disk` over the source's disk. */
+async function makeOverlay(source: string, disk: string): Promise<void> {
   const overlay = ['-f', 'qcow2', '-b', join(source, 'disk'), '-F', await diskFormatOf(source), disk] as const;
   await exec(['qemu-img', 'create', '-q', ...overlay], { timeoutMs: SHORT_TIMEOUT_MS });
 }
@@ -271,11 +275,6 @@ async function diskFormatOf(source: string): Promise<DiskFormat> {
   } finally {
     await disk.close();
   }
-}
-
-/** Quotes a word for the shell that QEMU's `exec:` uses. */
-function shellWord(word: string): string {
-  return `'${word.replaceAll("'", "'\\''")}'`;
 }
 
 async function deathOf(folder: string): Promise<Fault> {

@@ -28,6 +28,7 @@ const MODEL: HostModel = {
   cpu: 'qemu64',
   memoryMiB: 1536,
   ports: [],
+  terminals: [],
   files: async (source) => ({ vmlinux: (await kernel()).vmlinux, initrd: join(source, 'initrd') }),
   bootArgs: (words) => ['-kernel', 'vmlinux', '-initrd', 'initrd', '-append', [CMDLINE, ...words].join(' ')],
   // Emulated, the first start of a program costs twice the second.

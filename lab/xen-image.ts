@@ -2,7 +2,7 @@
  * What a Xen host is made of: Xen, Debian as dom0, xl, xenstored, QEMU with the PVUSB backend; and how it boots. Its
  * scripts are in dom0/.
  */
-import { readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -11,6 +11,7 @@ import { xenGuestImage } from './guest.ts';
 import type { HostModel } from './host.ts';
 import type { HostImage } from './host-image.ts';
 import { kernel } from './kernel.ts';
+import { GUEST_KINDS, guestCfg, XEN_PATHS } from './xen-guests.ts';
 
 /** Debian's package of Xen, of version 4.17. */
 const XEN = 'xen-4.17-amd64';
@@ -21,16 +22,19 @@ export const XEN_IMAGE: HostImage = {
   packages: [
     ...['xen-hypervisor-4.17-amd64', 'xen-utils-4.17', 'xen-utils-common', 'xenstore-utils', 'qemu-system-xen'],
     ...['qemu-system-data', 'seabios', 'ipxe-qemu', 'iproute2', 'procps', 'socat', 'usbutils', 'e2fsprogs'],
+    ...['ncurses-base', 'less', 'strace'], // For people.
   ],
   modules: ['xen-evtchn', 'xen-gntdev', 'xen-gntalloc', 'xen-privcmd', 'xen-blkback', 'loop'],
   idleModules: ['xenfs', 'uas', 'usbmon', 'vfat', 'nls_cp437', 'nls_ascii', 'nls_utf8'],
   guest: xenGuestImage,
-  sources: [fileURLToPath(import.meta.url)],
+  sources: ['xen-image.ts', 'xen-guests.ts'].map((name) => fileURLToPath(new URL(name, import.meta.url))),
   scripts: fileURLToPath(new URL('dom0/', import.meta.url)),
   fill: async (root, folder) => {
     const packed = join(root, 'boot', `${XEN}.gz`);
     await writeFile(join(folder, 'xen'), await promisify(gunzip)(await readFile(packed)));
     await rm(join(root, 'boot'), { recursive: true });
+    for (const kind of GUEST_KINDS) await writeFile(join(root, XEN_PATHS.cfg(kind)), guestCfg(kind));
+    await mkdir(join(root, 'lab/saves'));
   },
 };
 
@@ -42,7 +46,8 @@ export const XEN_MODEL: HostModel = {
   title: 'the Xen host',
   cpu: 'qemu64,+svm,+npt', // PVH and HVM guests need the two; `max` crashes dom0.
   memoryMiB: 2048,
-  ports: [],
+  ports: ['hands'],
+  terminals: ['shell'],
   files: async (source) => ({
     xen: join(source, 'xen'),
     vmlinux: (await kernel()).vmlinux,

@@ -5,6 +5,7 @@
 import { DeviceHands, type DeviceKind, type PlugOptions } from '../../lab/device-hands.ts';
 import type { Host } from '../../lab/host.ts';
 import type { RunOptions, RunResult } from '../../lab/host-control.ts';
+import { type LineOptions, waitForLine } from '../../lab/host-lines.ts';
 import { restoreLinuxHost } from '../../lab/linux-host.ts';
 
 /** A device as the host's sysfs shows it; hubs of the controller are left out. */
@@ -14,12 +15,6 @@ export interface HostUsbDevice {
   readonly vidPid: string;
   readonly devnum: number;
   readonly serial: string;
-}
-
-export interface LineOptions {
-  readonly timeoutMs: number;
-  /** The first line that counts, from 1. Default: 1. */
-  readonly fromLine?: number;
 }
 
 const ARRIVAL_TIMEOUT_MS = 20_000;
@@ -76,19 +71,9 @@ export class HostRig {
     await this.check(`until ${condition}; do sleep 0.05; done`, { timeoutMs: ARRIVAL_TIMEOUT_MS });
   }
 
-  /**
-   * Waits for a line like `pattern` (extended regular expression) in a file of the host that may not exist yet, and
-   * gives it. @throws Fault `exec.failed` when none comes in time.
-   */
-  async waitForLine(path: string, pattern: string, { timeoutMs, fromLine = 1 }: LineOptions): Promise<string> {
-    const line = await this.check(
-      `exec 3< <(exec tail -n +${fromLine} -F ${quote(path)} 2> /dev/null)
-      tail=$!
-      grep -a -m 1 -E -e ${quote(pattern)} <&3
-      kill $tail`,
-      { timeoutMs },
-    );
-    return line.trimEnd();
+  /** Waits for a line in a file of the host that grows; see `waitForLine` of the lab. */
+  waitForLine(path: string, pattern: string, options: LineOptions): Promise<string> {
+    return waitForLine(this.#host, path, pattern, options);
   }
 
   /** Runs a bash script in the host as root. */
@@ -105,9 +90,4 @@ export class HostRig {
   stop(): Promise<void> {
     return this.#host.stop();
   }
-}
-
-/** Quotes a word for the host's shell. */
-export function quote(word: string): string {
-  return `'${word.replaceAll("'", "'\\''")}'`;
 }

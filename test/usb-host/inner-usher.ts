@@ -6,9 +6,10 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { GUEST_CMDLINE } from '../../lab/guest.ts';
 import { HOST_PATHS } from '../../lab/host-image.ts';
+import { shellWord } from '../../lab/shell-word.ts';
 import type { VmDetails } from '../../src/api/views.ts';
 import { Stage } from '../support/stage.ts';
-import { HostRig, quote } from './host-rig.ts';
+import { HostRig } from './host-rig.ts';
 
 const DIST = join(import.meta.dirname, '../../dist');
 /** Places on the host. */
@@ -68,7 +69,7 @@ export class InnerUsher {
 
   /** Runs `usher WORDS` there and gives what it printed. @throws Fault `exec.failed` with what it said */
   async usher(...words: readonly string[]): Promise<string> {
-    const command = ['node', `${HOST_PATHS.cargo}/dist/usher.cjs`, ...words].map(quote).join(' ');
+    const command = ['node', `${HOST_PATHS.cargo}/dist/usher.cjs`, ...words].map(shellWord).join(' ');
     return await this.rig.check(`USHER_HOME=${HOME} ${command}`, { timeoutMs: COMMAND_TIMEOUT_MS });
   }
 
@@ -102,7 +103,7 @@ export class InnerUsher {
     await this.startDaemon();
     await this.usher('vm', 'create', `${HOME}/${this.vm}.cfg`);
     const { console } = await this.ask<VmDetails>('vm', 'show', this.vm);
-    await this.rig.check(`ln -s ${quote(console.log)} ${GUEST_LOG}`);
+    await this.rig.check(`ln -s ${shellWord(console.log)} ${GUEST_LOG}`);
     await this.usher('vm', 'restore', this.vm, '--file', SAVE, '--keep');
   }
 }

@@ -5,10 +5,10 @@
 import { fileURLToPath } from 'node:url';
 import type { DeviceHands, DeviceKind, PlugOptions } from '../../lab/device-hands.ts';
 import type { RunOptions, RunResult } from '../../lab/host-control.ts';
+import { shellWord } from '../../lab/shell-word.ts';
 import type { XenHost } from '../../lab/xen-host.ts';
 import type { DeviceView, VmDetails } from '../../src/api/views.ts';
 import { pollUntil } from '../../src/lib/deadline.ts';
-import { quote } from '../usb-host/host-rig.ts';
 
 export const DIST = fileURLToPath(new URL('../../dist/', import.meta.url));
 const HOME = '/root/usher';
@@ -46,12 +46,12 @@ export class Dom0Usher {
 
   /** Runs `xl WORDS`, whatever comes of it. */
   xl(...words: readonly string[]): Promise<RunResult> {
-    return this.run(['xl', ...words].map(quote).join(' '), { timeoutMs: DEFAULT_PATIENCE_MS });
+    return this.run(['xl', ...words].map(shellWord).join(' '), { timeoutMs: DEFAULT_PATIENCE_MS });
   }
 
   /** Gives the value of a xenstore node, or undefined. */
   async xenstore(path: string): Promise<string | undefined> {
-    const { status, output } = await this.run(`xenstore-read ${quote(path)}`);
+    const { status, output } = await this.run(`xenstore-read ${shellWord(path)}`);
     return status === 0 ? output.replace(/\n$/, '') : undefined;
   }
 
@@ -59,7 +59,7 @@ export class Dom0Usher {
   async xlCreate(name: string, cfg: string): Promise<void> {
     const log = `/var/log/xen/console/guest-${name}.log`;
     await this.check(
-      `printf %s ${quote(cfg)} > /root/${name}.cfg; rm -f ${log}; xl create /root/${name}.cfg
+      `printf %s ${shellWord(cfg)} > /root/${name}.cfg; rm -f ${log}; xl create /root/${name}.cfg
       until grep -q '^USHER-GUEST ready' ${log} 2> /dev/null; do sleep 0.2; done`,
       { timeoutMs: GUEST_PATIENCE_MS },
     );
@@ -108,9 +108,9 @@ export class Dom0Usher {
   async seenBy(name: string): Promise<string[]> {
     const since = await this.linesOf(name);
     const { console } = await this.ask<VmDetails>('vm.show', { vm: name });
-    await this.check(`echo usb | socat -t 1 - UNIX-CONNECT:${quote(console.socket)} > /dev/null`);
+    await this.check(`echo usb | socat -t 1 - UNIX-CONNECT:${shellWord(console.socket)} > /dev/null`);
     await this.guestSays(name, '^USHER-GUEST usb-end', since);
-    const said = await this.check(`tail -n +${since + 1} ${quote(console.log)} | tr -d '\\r'`);
+    const said = await this.check(`tail -n +${since + 1} ${shellWord(console.log)} | tr -d '\\r'`);
     return [...said.matchAll(/^USHER-GUEST usb= \S+ (\S+) serial=(\S*)/gm)].map(
       ([, id, serial = '']) => `${id}:${decodeURIComponent(serial)}`,
     );
@@ -118,7 +118,7 @@ export class Dom0Usher {
 
   /** Starts the daemon and waits until it serves. `env` is added to its environment. */
   async startDaemon(env: Readonly<Record<string, string>> = {}): Promise<void> {
-    const words = Object.entries({ USHER_HOME: HOME, ...env }).map(([key, value]) => `${key}=${quote(value)}`);
+    const words = Object.entries({ USHER_HOME: HOME, ...env }).map(([key, value]) => `${key}=${shellWord(value)}`);
     const node = `${words.join(' ')} setsid ${DAEMON}`;
     await this.check(
       `mkdir -p ${HOME}; : > ${DAEMON_LOG}; ${node} >> ${DAEMON_LOG} 2>&1 < /dev/null & echo $! > ${DAEMON_PID}
@@ -151,7 +151,7 @@ export class Dom0Usher {
   /** Waits until the VM's console log has a line like `pattern` (extended regular expression), after `since` lines. */
   async guestSays(name: string, pattern: string, since = 0): Promise<string> {
     const { console } = await this.ask<VmDetails>('vm.show', { vm: name });
-    const script = `until line=$(tail -n +${since + 1} ${quote(console.log)} 2> /dev/null | grep -a -m 1 -E -e ${quote(pattern)}); do
+    const script = `until line=$(tail -n +${since + 1} ${shellWord(console.log)} 2> /dev/null | grep -a -m 1 -E -e ${shellWord(pattern)}); do
         sleep 0.2
       done; printf '%s' "$line"`;
     return await this.check(script, { timeoutMs: GUEST_PATIENCE_MS });
@@ -160,7 +160,7 @@ export class Dom0Usher {
   /** How many lines the VM's console log has. */
   async linesOf(name: string): Promise<number> {
     const { console } = await this.ask<VmDetails>('vm.show', { vm: name });
-    return Number(await this.check(`cat ${quote(console.log)} 2> /dev/null | wc -l`));
+    return Number(await this.check(`cat ${shellWord(console.log)} 2> /dev/null | wc -l`));
   }
 
   /** Ends the daemon by a signal, unless it has ended by itself, and waits until it is gone. */
@@ -184,7 +184,7 @@ export class Dom0Usher {
 
   /** Runs `usher WORDS`, which costs a start of Node: some 2 s here. */
   usher(...words: readonly string[]): Promise<RunResult> {
-    const command = ['node', '/cargo/dist/usher.cjs', ...words].map(quote).join(' ');
+    const command = ['node', '/cargo/dist/usher.cjs', ...words].map(shellWord).join(' ');
     return this.run(`USHER_HOME=${HOME} ${command}`, { timeoutMs: DEFAULT_PATIENCE_MS });
   }
 
@@ -194,7 +194,7 @@ export class Dom0Usher {
     // Events and progress may come before the answer, which has the id.
     const answer = await this.check(
       `coproc peer { exec socat - UNIX-CONNECT:${SOCKET}; }
-      printf '%s\\n' ${quote(request)} >&"\${peer[1]}"
+      printf '%s\\n' ${shellWord(request)} >&"\${peer[1]}"
       while IFS= read -r -t ${ANSWER_SECONDS} line <&"\${peer[0]}"; do
         case $line in *'"id":1,'*) printf '%s' "$line"; break ;; esac
       done
