@@ -98,6 +98,12 @@ export class Roster {
     return (await this.#sight(FRESH_MS, waiting)).domains;
   }
 
+  /** The same, from a look that begins now. @throws Fault of `Xl.run` */
+  async allNow(waiting: Waiting = {}): Promise<readonly LivingDomain[]> {
+    this.touch();
+    return (await this.#sight(0, waiting)).domains;
+  }
+
   /**
    * Gives the domain of a uuid. Costs nothing while nothing has changed. @throws Fault `hypervisor.lost` when there are
    * several; of `Xl.run`
@@ -110,8 +116,7 @@ export class Roster {
 
   /** The same, from a look that begins now. @throws as `find` does */
   async findNow(uuid: VmUuid, waiting: Waiting = {}): Promise<LivingDomain | undefined> {
-    this.touch();
-    return only((await this.#sight(0, waiting)).domains, uuid);
+    return only(await this.allNow(waiting), uuid);
   }
 
   /** Gives all that there is of a uuid now, half-received domains too: what has to go when nothing may be left. */
