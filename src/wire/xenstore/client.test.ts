@@ -92,6 +92,19 @@ test('fails at once while there is no connection, with the reason', async (t) =>
   ]) {
     assert.match((await faultOf(ask(), 'wire.closed')).message, new RegExp(`^The connection to ${path} was closed`));
   }
+  // After a try that failed it is the same fault, with what was found.
+  await clock.advance(60_000);
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  assert.match((await faultOf(client.read('/a'), 'wire.closed')).message, /there is no such socket/);
+});
+
+test('tells who asks in the very moment of the loss why there is no connection', async (t) => {
+  const { client, daemon } = await memoryRig(t);
+  daemon.hold();
+  const asked = client.read('/a').catch(() => client.read('/b'));
+  await Promise.resolve();
+  daemon.cut();
+  assert.match((await faultOf(asked, 'wire.closed')).message, /it hung up/);
 });
 
 test('fails what is under way when the connection is cut', async (t) => {

@@ -2,7 +2,7 @@
  * How xenstore fails: what xenstored refuses (`XenstoreError`, which the driver turns into a Fault, for only it knows the
  * VM) and the faults of the connection.
  */
-import { errnoOf, Fault, messageOf } from '../../lib/fault.ts';
+import { errnoOf, Fault, isFault, reasonOf } from '../../lib/fault.ts';
 import { printable } from '../../lib/text.ts';
 import type { RequestName } from './packets.ts';
 
@@ -47,9 +47,10 @@ const ERRNO_WORDS: Readonly<Record<string, string>> = {
   EPIPE: 'it hung up',
 };
 
-/** Makes `wire.closed` of a stream's error, which becomes its cause. */
+/** Makes `wire.closed` of whatever ended a connection or prevented one, which becomes its cause. */
 export function closedFault(peer: string, error: unknown): Fault {
-  const what = ERRNO_WORDS[errnoOf(error) ?? ''] ?? messageOf(error);
+  if (isFault(error, 'wire.closed')) return error;
+  const what = ERRNO_WORDS[errnoOf(error) ?? ''] ?? reasonOf(error, 'socket.unreachable', 'wire.broken');
   return new Fault('wire.closed', { peer, what }, { cause: error });
 }
 

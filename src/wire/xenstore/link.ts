@@ -4,7 +4,8 @@
  */
 import type { Clock } from '../../lib/clock.ts';
 import { type BackoffOptions, backoffMs } from '../../lib/deadline.ts';
-import { asFault, Fault, isFault, reasonOf } from '../../lib/fault.ts';
+import { Fault, isFault, reasonOf } from '../../lib/fault.ts';
+import { closedFault } from './error.ts';
 import type { WatchEvent } from './payloads.ts';
 import { XenstoreSession } from './session.ts';
 import { defaultPath, openTransport } from './transport.ts';
@@ -41,14 +42,13 @@ export class XenstoreLink {
   readonly #options: XenstoreLinkOptions;
   readonly #closing = new AbortController();
   #session: XenstoreSession | undefined;
-  #lastFault: Fault;
+  #triedInVain: Fault | undefined;
   #cancelRetry: (() => void) | undefined;
   #failures = 0;
   #formerSent = 0;
 
   private constructor(options: XenstoreLinkOptions) {
     this.#options = options;
-    this.#lastFault = new Fault('wire.closed', { peer: this.#path, what: 'it is not open yet' });
   }
 
   /** Opens the first session, once. @throws Fault `xenstore.unreachable`, `aborted` */
@@ -59,7 +59,7 @@ export class XenstoreLink {
       link.#session = await link.#connect(path, signal);
     } catch (error) {
       if (isFault(error, 'aborted')) throw error;
-      const what = reasonOf(error, 'wire.closed', 'socket.unreachable');
+      const what = reasonOf(closedFault(path, error), 'wire.closed');
       const hint = 'Is this dom0 of a Xen host, and is xenstored running?';
       throw new Fault('xenstore.unreachable', { path, what }, { hint, cause: error });
     }
@@ -67,10 +67,14 @@ export class XenstoreLink {
     return link;
   }
 
-  /** The open session. @throws Fault `wire.closed`, `wire.broken` or `timeout`: why there is none */
+  /** The open session. @throws Fault `wire.closed`, or `wire.broken`: why there is none */
   get session(): XenstoreSession {
-    if (this.#session?.isOpen) return this.#session;
-    throw this.#lastFault;
+    const session = this.#session;
+    if (session?.isOpen) return session;
+    // A try that failed since is nearer to the truth than the end of the last session.
+    throw (
+      this.#triedInVain ?? session?.endedBy ?? new Fault('wire.closed', { peer: this.#path, what: 'it is not open' })
+    );
   }
 
   /** How many requests were sent, in all sessions. */
@@ -90,8 +94,9 @@ export class XenstoreLink {
   /** Ends it; what is under way fails with `wire.closed`. */
   close(): void {
     if (this.isClosed) return;
-    this.#lastFault = new Fault('wire.closed', { peer: this.#path, what: 'we no longer need it' });
-    this.#closing.abort(this.#lastFault);
+    const fault = new Fault('wire.closed', { peer: this.#path, what: 'we no longer need it' });
+    this.#triedInVain = fault;
+    this.#closing.abort(fault);
     this.#cancelRetry?.();
     this.#session?.close();
   }
@@ -112,7 +117,6 @@ export class XenstoreLink {
     const began = clock.monotonic();
     const fault = await session.closed;
     if (this.isClosed) return;
-    this.#lastFault = fault;
     this.#failures = clock.monotonic() - began < SETTLED_MS ? this.#failures + 1 : 0;
     this.#options.down(fault, true);
     if (this.#failures === 0) void this.#retry();
@@ -121,18 +125,21 @@ export class XenstoreLink {
 
   async #retry(): Promise<void> {
     this.#cancelRetry = undefined;
+    const path = this.#path;
     let session: XenstoreSession;
     try {
-      session = await this.#connect(this.#path, this.closing);
+      session = await this.#connect(path, this.closing);
       this.#formerSent = this.sentCount;
       this.#session = session;
+      this.#triedInVain = undefined;
       await this.#options.again(session);
     } catch (error) {
       if (this.isClosed) return;
       this.#session?.close();
-      this.#lastFault = asFault(error);
+      const fault = isFault(error, 'wire.broken') ? error : closedFault(path, error);
+      this.#triedInVain = fault;
       this.#failures++;
-      this.#options.down(this.#lastFault, false);
+      this.#options.down(fault, false);
       this.#retryLater();
       return;
     }

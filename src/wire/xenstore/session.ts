@@ -107,6 +107,11 @@ export class XenstoreSession {
     return this.#ended === undefined;
   }
 
+  /** Why it ended; `undefined` while it is open. */
+  get endedBy(): Fault | undefined {
+    return this.#ended;
+  }
+
   /** How many requests were sent. */
   get sentCount(): number {
     return this.#sentCount;
