@@ -36,6 +36,9 @@ const HYPERVISOR_PORT = 1;
 const FIRST_DOMAIN_PORT = 1000;
 const PAGE_BYTES = 4096;
 
+/** Lines of oxenstored.conf; the C daemon has no such file. */
+export type XenstoredSettings = Readonly<Record<string, string>>;
+
 export interface XenstoredBuild {
   /** The programs. */
   readonly daemons: Readonly<Record<XenstoredName, string>>;
@@ -76,20 +79,23 @@ export async function xenstoredBuild(): Promise<XenstoredBuild> {
 /** A running xenstored, with domains that exist as far as it can tell. */
 export class RealXenstored {
   readonly name: XenstoredName;
+  readonly #settings: XenstoredSettings;
   readonly #build: XenstoredBuild;
   readonly #folder: string;
   #process: ChildProcess | undefined;
   #said = '';
 
-  private constructor(name: XenstoredName, build: XenstoredBuild, folder: string) {
+  private constructor(name: XenstoredName, settings: XenstoredSettings, build: XenstoredBuild, folder: string) {
     this.name = name;
+    this.#settings = settings;
     this.#build = build;
     this.#folder = folder;
   }
 
   /** Starts one in a temporary folder, with an empty store. @throws Fault `timeout`, `exec.failed`. */
-  static async start(name: XenstoredName = 'xenstored'): Promise<RealXenstored> {
-    const xenstored = new RealXenstored(name, await xenstoredBuild(), await mkdtemp(join(tmpdir(), 'xenstored-')));
+  static async start(name: XenstoredName = 'xenstored', settings: XenstoredSettings = {}): Promise<RealXenstored> {
+    const folder = await mkdtemp(join(tmpdir(), 'xenstored-'));
+    const xenstored = new RealXenstored(name, settings, await xenstoredBuild(), folder);
     await xenstored.#run();
     return xenstored;
   }
@@ -202,6 +208,7 @@ export class RealXenstored {
       'xenstored-kva': '/proc/xen/xsd_kva',
       'xenstored-port': '/proc/xen/xsd_port',
       persistent: 'false',
+      ...this.#settings,
     };
     const lines = Object.entries(settings).map(([key, value]) => `${key} = ${value}\n`);
     await writeFile(file, lines.join(''));

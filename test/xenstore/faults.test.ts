@@ -1,7 +1,7 @@
 /** Our client while the real xenstored is killed, stands still, is replaced, and is fought over. */
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { RealXenstored } from '../../lab/xenstored.ts';
+import { RealXenstored, XENSTOREDS, type XenstoredName } from '../../lab/xenstored.ts';
 import { isFault } from '../../src/lib/fault.ts';
 import { XenstoreClient, type XenstoreOptions } from '../../src/wire/xenstore/client.ts';
 import { isXenstoreError } from '../../src/wire/xenstore/error.ts';
@@ -13,8 +13,8 @@ interface Stage {
   connect(options?: XenstoreOptions): Promise<XenstoreClient>;
 }
 
-async function stage(t: TestContext, options: XenstoreOptions = {}): Promise<Stage> {
-  const xenstored = await RealXenstored.start();
+async function stage(t: TestContext, options: XenstoreOptions = {}, running = RealXenstored.start()): Promise<Stage> {
+  const xenstored = await running;
   const clients: XenstoreClient[] = [];
   t.after(async () => {
     for (const client of clients) client.close();
@@ -36,8 +36,12 @@ function statesOf(client: XenstoreClient): string[] {
   return states;
 }
 
-test('a killed xenstored fails what is under way, and its successor is used at once', async (t) => {
-  const { xenstored, client } = await stage(t);
+for (const name of XENSTOREDS) {
+  test(`a killed ${name} fails what is under way, and its successor is used at once`, (t) => dieAndReturn(t, name));
+}
+
+async function dieAndReturn(t: TestContext, name: XenstoredName): Promise<void> {
+  const { xenstored, client } = await stage(t, {}, RealXenstored.start(name));
   const states = statesOf(client);
   const [told, released] = [new Told(), new Told()];
   await client.watch('/a', told.take);
@@ -57,10 +61,10 @@ test('a killed xenstored fails what is under way, and its successor is used at o
   await eventually('The resync', () => states.includes('resync') || undefined);
   assert.deepEqual(states, ['down', 'up', 'resync']);
   assert.deepEqual([told.paths, released.paths], [['/a'], ['@releaseDomain']], 'each watch was told that it is back');
-  assert.equal(await client.read('/a'), undefined, 'the C daemon keeps nothing when it is killed');
+  assert.equal(await client.read('/a'), undefined, 'it keeps nothing when it is killed');
   await client.write('/a', 'after');
   await told.of('/a', 2);
-});
+}
 
 test('a wait outlives its xenstored', async (t) => {
   const { xenstored, client } = await stage(t);
@@ -162,6 +166,20 @@ test('a storm of changes ends a transaction in EAGAIN, and calm lets it through'
   assert.equal(tries, 6);
   await increment(false);
   assert.equal(await client.read('/a'), '601');
+});
+
+test('a xenstored that answers EAGAIN at random loses nothing', async (t) => {
+  const oxenstored = RealXenstored.start('oxenstored', { 'test-eagain': 'true' });
+  const { client } = await stage(t, { transactions: { maxTries: 100 } }, oxenstored);
+  let tries = 0;
+  for (let i = 0; i < 100; i++) {
+    await client.transaction(async (transaction) => {
+      tries++;
+      await transaction.write('/a', `${Number((await transaction.read('/a')) ?? 0) + 1}`);
+    });
+  }
+  assert.equal(await client.read('/a'), '100');
+  assert.ok(tries > 110, `only ${tries} tries`);
 });
 
 test('a hundred clients come and go without a trace', async (t) => {
