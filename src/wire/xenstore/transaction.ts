@@ -31,9 +31,9 @@ export class Transaction extends Nodes {
   }
 
   /** Ends it: commits (`EAGAIN` when somebody else changed what it has seen) or discards. */
-  async end(commits: boolean, waiting?: XenstoreWaitOptions): Promise<void> {
+  async end(commits: boolean): Promise<void> {
     const text = commits ? 'T\0' : 'F\0';
-    const ended = this.ask<true>({ name: 'TRANSACTION_END', text, decode: decodeOk }, waiting);
+    const ended = this.ask<true>({ name: 'TRANSACTION_END', text, decode: decodeOk });
     this.#isOver = true;
     await ended;
   }
@@ -61,11 +61,11 @@ export function transact<T>(
   parts: { readonly clock: Clock; readonly timeoutMs: number; readonly signal?: AbortSignal | undefined },
   { maxTries = DEFAULT_MAX_TRIES, backoff = DEFAULT_BACKOFF }: TransactionLimits = {},
 ): Promise<T> {
-  const { clock, timeoutMs } = parts;
+  const { clock } = parts;
   return withDeadline({ what: `A transaction at ${session.peer}`, ...parts }, async (signal) => {
     for (let tries = 1; ; tries++) {
       try {
-        return await attempt(session, work, timeoutMs, signal);
+        return await attempt(session, work, signal);
       } catch (error) {
         if (!isXenstoreError(error, 'EAGAIN') || tries >= maxTries) throw error;
       }
@@ -74,14 +74,13 @@ export function transact<T>(
   });
 }
 
-/** The requests have no signal of their own: nobody waits for them any more when it comes. */
+/** The requests have no signal of their own, and the deadlines of any request: nobody waits for them when it comes. */
 async function attempt<T>(
   session: XenstoreSession,
   work: (transaction: Transaction) => Promise<T>,
-  timeoutMs: number,
   signal: AbortSignal,
 ): Promise<T> {
-  const transaction = new Transaction(session, await session.request(startQuestion(session), { timeoutMs }));
+  const transaction = new Transaction(session, await session.request(startQuestion(session)));
   const discard = () => void transaction.end(false).catch(() => undefined);
   if (signal.aborted) {
     discard();
@@ -91,7 +90,7 @@ async function attempt<T>(
   try {
     const value = await work(transaction);
     signal.throwIfAborted();
-    await transaction.end(true, { timeoutMs });
+    await transaction.end(true);
     return value;
   } catch (error) {
     if (!signal.aborted) discard();

@@ -13,8 +13,9 @@ import {
   type RequestName,
 } from '../packets.ts';
 import { PacketParser } from '../parser.ts';
+import { StoreClient } from './memory-client.ts';
 import { performRequest, strings } from './memory-requests.ts';
-import { MemoryStore, type Quotas, Refusal, StoreClient } from './memory-store.ts';
+import { MemoryStore, type Quotas, Refusal } from './memory-store.ts';
 
 export interface MemoryDaemonOptions {
   readonly quotas?: Partial<Quotas>;

@@ -2,8 +2,9 @@
 import { MAX_PAYLOAD_BYTES, type RequestName } from '../packets.ts';
 import { checkPath, MAX_RELATIVE_PATH_BYTES } from '../paths.ts';
 import { formatPermission, type Permission, parsePermission } from '../permissions.ts';
+import type { StoreClient } from './memory-client.ts';
 import type { MemoryDaemonOptions, ReceivedRequest } from './memory-daemon.ts';
-import { Refusal, type StoreClient } from './memory-store.ts';
+import { Refusal } from './memory-store.ts';
 
 const FEWEST_FIELDS: Partial<Record<RequestName, number>> = { WATCH: 2, UNWATCH: 2, SET_TARGET: 2, INTRODUCE: 3 };
 

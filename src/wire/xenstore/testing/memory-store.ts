@@ -1,9 +1,10 @@
 /**
- * A xenstore in memory, for tests: what requests mean, for dom0 and for other domains, by the semantics of the C daemon
- * (xen tools/xenstore/xenstored_core.c). No protocol (memory-daemon.ts), no clock.
+ * A xenstore in memory, for tests: nodes, watches and domains, by the semantics of the C daemon (xen
+ * tools/xenstore/xenstored_core.c). What a client may do is in memory-client.ts, the protocol in memory-daemon.ts.
  */
-import { isSpecialPath, levelsBelow } from '../paths.ts';
+import { levelsBelow } from '../paths.ts';
 import type { Permission } from '../permissions.ts';
+import type { StoreClient } from './memory-client.ts';
 import { childPath, nodeAt, parentPath, pathsBelow, putNode, removeNode, type TreeNode } from './memory-tree.ts';
 
 /** Says no, with the errno that the daemon answers. */
@@ -27,19 +28,17 @@ export interface Quotas {
 export const DEFAULT_QUOTAS: Quotas = { nodes: 1000, nodeBytes: 2048, watches: 128, transactions: 10, permissions: 5 };
 
 /** Numbers from here on are special (xen public/xen.h, DOMID_FIRST_RESERVED). */
-const FIRST_RESERVED_DOMID = 0x7ff0;
+export const FIRST_RESERVED_DOMID = 0x7ff0;
 
 type Content = Pick<TreeNode, 'value' | 'permissions'>;
-type Access = 'read' | 'write';
-
-interface Change {
+export interface Change {
   readonly path: string;
   /** `undefined` removes the node. */
   readonly content: Content | undefined;
 }
 
 /** The store, or a transaction's copy of it. */
-interface State {
+export interface State {
   root: TreeNode;
   /** Of a transaction: how the store was, what was looked at, what is to be done and told at its end. */
   readonly begun?: TreeNode;
@@ -48,14 +47,14 @@ interface State {
   readonly events: StoreEvent[];
 }
 
-interface StoreEvent {
+export interface StoreEvent {
   readonly path: string;
   /** Only watches of exactly this path hear of it: a node that went with an ancestor. */
   readonly isExact: boolean;
   readonly before: TreeNode | undefined;
 }
 
-interface StoreWatch {
+export interface StoreWatch {
   readonly client: StoreClient;
   /** As the client gave it. */
   readonly path: string;
@@ -80,7 +79,8 @@ export class MemoryStore {
     const permissions: Permission[] = [{ domid: 0, access: 'none' }];
     const root = { value: Buffer.alloc(0), permissions, generation: 1, children: new Map() };
     this.#live = { root, seen: new Set(), changes: [], events: [] };
-    new StoreClient(this, 0, () => undefined).mkdir('/tool', 0);
+    // Where the C daemon keeps its own things.
+    this.apply(this.#live, { path: '/tool', content: { value: Buffer.alloc(0), permissions } });
   }
 
   get live(): State {
@@ -198,250 +198,5 @@ export class MemoryStore {
       if (watch.absolute !== name && watch.absolute !== `${name}/${domid}`) continue;
       watch.client.tell(watch, watch.depth === 1 ? `${name}/${domid}` : watch.absolute);
     }
-  }
-}
-
-/** One connection: what it may do, its transactions, its watches. Paths are absolute, or relative to the domain's home. */
-export class StoreClient {
-  readonly #store: MemoryStore;
-  readonly #domid: number;
-  readonly #onEvent: (path: string, token: string) => void;
-  readonly #transactions = new Map<number, State>();
-  #lastTransaction = 0;
-
-  constructor(store: MemoryStore, domid: number, onEvent: (path: string, token: string) => void) {
-    this.#store = store;
-    this.#domid = domid;
-    this.#onEvent = onEvent;
-  }
-
-  get domid(): number {
-    return this.#domid;
-  }
-
-  read(path: string, transaction: number): Buffer {
-    return this.#reach(this.#state(transaction), this.#absolute(path), 'read').value;
-  }
-
-  /** Gives the names of the children and the node's generation. */
-  directory(path: string, transaction: number): { readonly names: string[]; readonly generation: number } {
-    const node = this.#reach(this.#state(transaction), this.#absolute(path), 'read');
-    return { names: [...node.children.keys()], generation: node.generation };
-  }
-
-  write(path: string, value: Buffer, transaction: number): void {
-    if (!this.#isPrivileged && value.length > this.#store.quotas.nodeBytes) throw new Refusal('ENOSPC');
-    const [state, absolute] = [this.#state(transaction), this.#absolute(path)];
-    const node = this.#find(state, absolute);
-    if (node === undefined) this.#create(state, absolute, value);
-    else {
-      this.#check(node, 'write');
-      this.#store.apply(state, { path: absolute, content: { ...node, value: Buffer.from(value) } });
-    }
-    this.#store.fire(state, { path: absolute, isExact: false, before: node });
-  }
-
-  mkdir(path: string, transaction: number): void {
-    const [state, absolute] = [this.#state(transaction), this.#absolute(path)];
-    const node = this.#find(state, absolute);
-    if (node !== undefined) {
-      this.#check(node, 'write');
-      return;
-    }
-    this.#create(state, absolute, Buffer.alloc(0));
-    this.#store.fire(state, { path: absolute, isExact: false, before: undefined });
-  }
-
-  rm(path: string, transaction: number): void {
-    const [state, absolute] = [this.#state(transaction), this.#absolute(path)];
-    if (absolute === '/') throw new Refusal('EINVAL');
-    const node = this.#find(state, absolute);
-    if (node === undefined) {
-      if (this.#find(state, parentPath(absolute)) === undefined) throw new Refusal(this.#absence(state, absolute));
-      return;
-    }
-    this.#check(node, 'write');
-    this.#store.remove(state, absolute);
-  }
-
-  getPermissions(path: string, transaction: number): readonly Permission[] {
-    return this.#reach(this.#state(transaction), this.#absolute(path), 'read').permissions;
-  }
-
-  setPermissions(path: string, permissions: readonly Permission[], transaction: number): void {
-    const [state, absolute] = [this.#state(transaction), this.#absolute(path)];
-    if (permissions.length === 0) throw new Refusal('EINVAL');
-    if (!this.#isPrivileged && permissions.length > this.#store.quotas.permissions) throw new Refusal('ENOSPC');
-    if (!this.#store.exists(permissions[0]?.domid as number)) throw new Refusal('ENOENT');
-    const node = this.#reach(state, absolute, 'write');
-    const owner = node.permissions[0]?.domid;
-    if (!this.#isPrivileged && owner !== this.#domid) throw new Refusal('EACCES');
-    if (!this.#isPrivileged && owner !== permissions[0]?.domid) throw new Refusal('EPERM');
-    this.#store.apply(state, { path: absolute, content: { value: node.value, permissions } });
-    this.#store.fire(state, { path: absolute, isExact: false, before: node });
-  }
-
-  watch(path: string, token: string, depth: number | undefined): void {
-    const absolute = isSpecialPath(path) ? path : this.#absolute(path);
-    const mine = this.#store.watches.filter(({ client }) => client === this);
-    if (mine.some((watch) => watch.absolute === absolute && watch.token === token)) throw new Refusal('EEXIST');
-    if (!this.#isPrivileged && mine.length > this.#store.quotas.watches) throw new Refusal('E2BIG');
-    this.#store.watches.push({ client: this, path, absolute, token, depth });
-  }
-
-  /** Tells the first event of a watch, which comes whether anything has changed or not. */
-  fireFirst(path: string, token: string): void {
-    this.#onEvent(path, token);
-  }
-
-  unwatch(path: string, token: string): void {
-    const absolute = isSpecialPath(path) ? path : this.#absolute(path);
-    const { watches } = this.#store;
-    const at = watches.findIndex((w) => w.client === this && w.absolute === absolute && w.token === token);
-    if (at === -1) throw new Refusal('ENOENT');
-    watches.splice(at, 1);
-  }
-
-  /** Ends all watches and transactions. */
-  reset(): void {
-    const { watches } = this.#store;
-    for (let at = watches.length - 1; at >= 0; at--) if (watches[at]?.client === this) watches.splice(at, 1);
-    this.#transactions.clear();
-  }
-
-  startTransaction(within: number): number {
-    if (within !== 0) throw new Refusal('EBUSY');
-    if (!this.#isPrivileged && this.#transactions.size > this.#store.quotas.transactions) throw new Refusal('ENOSPC');
-    const { root } = this.#store.live;
-    const id = ++this.#lastTransaction;
-    this.#transactions.set(id, { root, begun: root, seen: new Set(), changes: [], events: [] });
-    return id;
-  }
-
-  /** Ends a transaction; what it saw or changed must be as it was at its beginning. */
-  endTransaction(id: number, commits: boolean): void {
-    const state = this.#transactions.get(id);
-    if (state === undefined) throw new Refusal('ENOENT');
-    this.#transactions.delete(id);
-    if (!commits) return;
-    const { live } = this.#store;
-    const generation = (root: TreeNode, path: string) => nodeAt(root, path)?.generation;
-    for (const path of state.seen)
-      if (generation(live.root, path) !== generation(state.begun as TreeNode, path)) throw new Refusal('EAGAIN');
-    for (const change of state.changes) this.#store.apply(live, change);
-    for (const event of state.events) this.#store.fire(live, event);
-  }
-
-  introduce(domid: number): void {
-    this.#requireDom0();
-    if (domid === 0 || domid >= FIRST_RESERVED_DOMID) throw new Refusal('EINVAL');
-    if (this.#store.introduced.has(domid)) return;
-    this.#store.makeDomain(domid);
-    this.#store.introduced.add(domid);
-    this.#store.fireSpecial('@introduceDomain', domid);
-  }
-
-  release(domid: number): void {
-    this.#requireDom0();
-    if (!this.#store.introduced.has(domid)) throw new Refusal('ENOENT');
-    this.#store.forgetDomain(domid);
-  }
-
-  resume(domid: number): void {
-    this.#requireDom0();
-    if (!this.#store.introduced.has(domid)) throw new Refusal('ENOENT');
-    this.#store.resume(domid);
-  }
-
-  setTarget(domid: number, target: number): void {
-    this.#requireDom0();
-    const { introduced, targets } = this.#store;
-    if (!introduced.has(domid) || !introduced.has(target)) throw new Refusal('ENOENT');
-    targets.set(domid, target);
-  }
-
-  isIntroduced(domid: number): boolean {
-    return domid === 0 || this.#store.introduced.has(domid);
-  }
-
-  mayHearOf({ path, before }: StoreEvent): boolean {
-    const node = nodeAt(this.#store.live.root, path) ?? before;
-    return node !== undefined && this.#allows(node, 'read');
-  }
-
-  tell({ path, absolute, token }: StoreWatch, changed: string): void {
-    this.#onEvent(path === absolute ? changed : path + changed.slice(absolute.length), token);
-  }
-
-  get #isPrivileged(): boolean {
-    return this.#domid === 0;
-  }
-
-  #requireDom0(): void {
-    if (!this.#isPrivileged) throw new Refusal('EACCES');
-  }
-
-  #absolute(path: string): string {
-    if (path.startsWith('/')) return path;
-    return `/local/domain/${this.#domid}/${path}`;
-  }
-
-  #state(transaction: number): State {
-    if (transaction === 0) return this.#store.live;
-    const state = this.#transactions.get(transaction);
-    if (state === undefined) throw new Refusal('ENOENT');
-    return state;
-  }
-
-  #find(state: State, path: string): TreeNode | undefined {
-    if (state.begun !== undefined) state.seen.add(path);
-    return nodeAt(state.root, path);
-  }
-
-  #reach(state: State, path: string, access: Access): TreeNode {
-    const node = this.#find(state, path);
-    if (node === undefined) throw new Refusal(this.#absence(state, path));
-    this.#check(node, access);
-    return node;
-  }
-
-  /** Makes a node and its parents. */
-  #create(state: State, path: string, value: Buffer): void {
-    const above = parentPath(path);
-    let parent = this.#find(state, above);
-    if (parent === undefined) {
-      this.#create(state, above, Buffer.alloc(0));
-      parent = this.#find(state, above) as TreeNode;
-    } else {
-      this.#check(parent, 'write');
-    }
-    const [first, ...others] = parent.permissions as [Permission, ...Permission[]];
-    const owner = this.#isPrivileged ? first : { ...first, domid: this.#domid };
-    const { quotas } = this.#store;
-    const namesBytes = [...parent.children.keys()].reduce((sum, name) => sum + name.length + 1, 0);
-    if (!this.#isPrivileged && namesBytes + path.length - above.length > quotas.nodeBytes) throw new Refusal('ENOSPC');
-    if (!this.#isPrivileged && this.#store.nodesOf(state.root, this.#domid) >= quotas.nodes)
-      throw new Refusal('ENOSPC');
-    this.#store.apply(state, { path, content: { value: Buffer.from(value), permissions: [owner, ...others] } });
-  }
-
-  /** A domain is not told what is missing where it may not look. */
-  #absence(state: State, path: string): string {
-    for (let above = parentPath(path); ; above = parentPath(above)) {
-      const node = nodeAt(state.root, above);
-      if (node !== undefined) return this.#allows(node, 'read') ? 'ENOENT' : 'EACCES';
-    }
-  }
-
-  #check(node: TreeNode, access: Access): void {
-    if (!this.#allows(node, access)) throw new Refusal('EACCES');
-  }
-
-  #allows({ permissions }: TreeNode, access: Access): boolean {
-    if (this.#isPrivileged) return true;
-    const identities = [this.#domid, this.#store.targets.get(this.#domid)].filter((domid) => domid !== undefined);
-    if (identities.includes(permissions[0]?.domid as number)) return true;
-    const listed = permissions.slice(1).find(({ domid }) => identities.includes(domid)) ?? permissions[0];
-    return listed?.access === access || listed?.access === 'both';
   }
 }
