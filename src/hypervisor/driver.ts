@@ -26,6 +26,8 @@ export interface Controller {
   readonly ports: number;
   /** Speeds of devices that work on it. */
   readonly speeds: readonly UsbSpeed[];
+  /** Set when a port is of use only while no other controller that has this mark has a device at the port of that number. */
+  readonly sharesPortNumbers?: boolean;
 }
 
 /** A running (or dead, but not yet destroyed) instance of a VM. */

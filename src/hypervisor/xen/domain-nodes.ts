@@ -11,13 +11,14 @@ import {
   controllerPath,
   controllersPath,
   domainTypePath,
-  huskPath,
+  HUSK,
   type ModelNote,
   modelNotePath,
   modelPidPath,
   type Note,
   namePath,
   notePath,
+  notesOfPath,
   notesPath,
   type PortValue,
   parseController,
@@ -81,10 +82,14 @@ export async function readDomainNodes(store: NodeReader, domid: number): Promise
   const orphans = served.filter((index) => !known.includes(index));
   if (uuid === undefined && known.length + orphans.length === 0) return undefined;
   const haveNotes = new Set(parseNumbers(noted));
+  const readOne = async (folder: string, index: number) => ({
+    index,
+    controller: await readController(store, { folder, domid, index, hasNotes: haveNotes.has(index) }),
+  });
   const read = await Promise.all([
-    ...known.map((index) => readController(store, controllerPath(domid, index), domid, index, haveNotes.has(index))),
+    ...known.map((index) => readOne(controllerPath(domid, index), index)),
     // libxl has forgotten them, and shows them no more; QEMU may serve them still.
-    ...orphans.map((index) => readController(store, backendPath(domid, index), domid, index, haveNotes.has(index))),
+    ...orphans.map((index) => readOne(backendPath(domid, index), index)),
   ]);
   return {
     domid,
@@ -98,34 +103,39 @@ export async function readDomainNodes(store: NodeReader, domid: number): Promise
   };
 }
 
+interface ControllerPlace {
+  /** Where its type and size are. */
+  readonly folder: string;
+  readonly domid: number;
+  readonly index: number;
+  readonly hasNotes: boolean;
+}
+
 async function readController(
   store: NodeReader,
-  folder: string,
-  domid: number,
-  index: number,
-  hasNotes: boolean,
-): Promise<{ readonly index: number; readonly controller: ControllerState | undefined }> {
-  const [type, version, ports, state, husk] = await Promise.all([
+  { folder, domid, index, hasNotes }: ControllerPlace,
+): Promise<ControllerState | undefined> {
+  const [type, version, ports, state, noted = []] = await Promise.all([
     store.read(`${folder}/type`),
     store.read(`${folder}/usb-ver`),
     store.read(`${folder}/num-ports`),
     store.read(`${backendPath(domid, index)}/state`),
-    hasNotes ? store.read(huskPath(domid, index)) : undefined,
+    hasNotes ? store.directory(notesOfPath(domid, index)) : undefined,
   ]);
   const nodes = parseController(index, { type, version, ports });
-  if (nodes === undefined) return { index, controller: undefined };
+  if (nodes === undefined) return undefined;
   const numbers = Array.from({ length: nodes.ports }, (_, i) => i + 1);
   const slots = await Promise.all(
     numbers.map(async (port) => {
       const slot = { controller: index, port };
       const [value, note] = await Promise.all([
         store.read(portPath(nodes.type, domid, slot)),
-        hasNotes ? store.read(notePath(domid, slot)) : undefined,
+        noted.includes(String(port)) ? store.read(notePath(domid, slot)) : undefined,
       ]);
       const parsed = parseNote(note);
       return { port, value: parsePort(value), ...(parsed === undefined ? {} : { note: parsed }) };
     }),
   );
   const backendState = nodes.type === 'qusb' && /^\d$/.test(state ?? '') ? Number(state) : undefined;
-  return { index, controller: { ...nodes, backendState, isHusk: husk !== undefined, slots } };
+  return { ...nodes, backendState, isHusk: noted.includes(HUSK), slots };
 }

@@ -96,13 +96,19 @@ export function notesPath(domid: number): string {
   return `${usherPath(domid)}/usb`;
 }
 
-export function notePath(domid: number, { controller, port }: UsbSlot): string {
-  return `${notesPath(domid)}/${controller}/${port}`;
+export function notesOfPath(domid: number, controller: number): string {
+  return `${notesPath(domid)}/${controller}`;
 }
 
-/** Is there when the controller's device model has died: it never works again. */
+export function notePath(domid: number, { controller, port }: UsbSlot): string {
+  return `${notesOfPath(domid, controller)}/${port}`;
+}
+
+/** The name of the mark of a controller whose device model has died: it never works again. */
+export const HUSK = 'husk';
+
 export function huskPath(domid: number, controller: number): string {
-  return `${notesPath(domid)}/${controller}/husk`;
+  return `${notesOfPath(domid, controller)}/${HUSK}`;
 }
 
 /** How the device model was started, to start it again. */

@@ -11,6 +11,9 @@ import type { Xl } from './xl.ts';
 
 /** What is taken for more does not serve anybody, and each costs its ports' nodes. */
 export const MAX_CONTROLLERS = 16;
+/** `USBIF_MAX_PORTNR`: one that is made on demand has them all, for the numbers that others have are of no use. */
+const MAX_PV_PORTS = 31;
+const EMULATED_PORTS = 8;
 const ADD_TIMEOUT_MS = 30_000;
 const SEEN_TIMEOUT_MS = 5_000;
 const SEEN_POLL_MS = 20;
@@ -34,15 +37,41 @@ export function whyUnusable({ type, version, backendState, isHusk }: ControllerS
 export function usableControllers({ controllers }: DomainNodes): Controller[] {
   return controllers
     .filter((controller) => whyUnusable(controller) === undefined)
-    .map(({ index, type, version, ports }) => ({ index, version, ports, speeds: speedsOf(type, version) }))
+    .map(({ index, type, version, ports }) => ({
+      ...{ index, version, ports, speeds: speedsOf(type, version) },
+      ...(type === 'qusb' ? { sharesPortNumbers: true } : {}),
+    }))
     .sort((a, b) => a.index - b.index);
 }
 
 /**
- * Tells whether the domain can be given one more: its device model is there (xl starts none for it), and there is room.
+ * Tells whether the domain can be given one more that is of use: its device model is there (xl starts none for it), and
+ * there is room. A PV controller with every port number leaves none for another.
  */
-export function canAdd({ kind, controllers }: DomainNodes): boolean {
-  return kind !== undefined && controllers.length < MAX_CONTROLLERS;
+export function canAdd(nodes: DomainNodes): boolean {
+  const { kind, controllers } = nodes;
+  if (kind === undefined || controllers.length >= MAX_CONTROLLERS) return false;
+  return (
+    kind === 'hvm' || !usableControllers(nodes).some(({ version, ports }) => version === 2 && ports === MAX_PV_PORTS)
+  );
+}
+
+/**
+ * Tells which device of the domain keeps a port from being used: one at the port of the same number of another PV
+ * controller. QEMU names the state of both the same and aborts (migration/savevm.c; 7.2).
+ */
+export function rivalOf(
+  { controllers }: DomainNodes,
+  slot: UsbSlot,
+): { readonly slot: UsbSlot; readonly busid: string } | undefined {
+  const isPv = (index: number) => controllers.some((other) => other.index === index && other.type === 'qusb');
+  if (!isPv(slot.controller)) return undefined;
+  for (const { index, slots, isHusk } of controllers) {
+    const value = slots[slot.port - 1]?.value;
+    if (index === slot.controller || isHusk || !isPv(index) || value?.is !== 'busid') continue;
+    return { slot: { controller: index, port: slot.port }, busid: value.busid };
+  }
+  return undefined;
 }
 
 /**
@@ -60,10 +89,13 @@ export async function makeController(
   waiting: Waiting = {},
 ): Promise<Controller> {
   const { domid, name: vm } = domain;
-  const made = before.kind === 'hvm' ? ['type=devicemodel', 'version=3'] : ['type=qusb', 'version=2'];
+  const made =
+    before.kind === 'hvm'
+      ? ['type=devicemodel', 'version=3', `ports=${EMULATED_PORTS}`]
+      : ['type=qusb', 'version=2', `ports=${MAX_PV_PORTS}`];
   const known = new Set(before.controllers.map(({ index }) => index));
   try {
-    await xl.run(['usbctrl-attach', String(domid), ...made, 'ports=8'], {
+    await xl.run(['usbctrl-attach', String(domid), ...made], {
       ...waiting,
       what: `One more USB controller for VM ${vm}`,
       timeoutMs: ADD_TIMEOUT_MS,

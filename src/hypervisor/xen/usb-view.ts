@@ -100,6 +100,11 @@ export class UsbView {
     return (isFresh ? this.#domains.get(domid) : undefined) ?? (await this.refresh(domid));
   }
 
+  /** Notes that we have changed something there ourselves: what was seen before is no longer so. */
+  touch(domid: number): void {
+    this.#dirty.add(domid);
+  }
+
   /** Gives every port of every domain whose node names this place of dom0. */
   holdersOf(busid: string): Holder[] {
     const holders: Holder[] = [];

@@ -292,14 +292,34 @@ suite('PVUSB: what others do', () => {
     const domain = await rig.domain(5);
     const usb = await rig.open(t);
     const { index, version, ports, speeds } = await usb.addController(domain);
-    assert.deepEqual([index, version, ports, speeds.includes('super')], [1, 2, 4, true]);
-    assert.deepEqual(rig.xlWords, [['usbctrl-attach', '5', 'type=qusb', 'version=2', 'ports=8']]);
+    assert.deepEqual([index, version, ports, speeds.includes('super')], [1, 2, 31, true]);
+    assert.deepEqual(rig.xlWords, [['usbctrl-attach', '5', 'type=qusb', 'version=2', 'ports=31']]);
+    assert.equal((await usb.observe(domain)).canAddController, undefined, 'another one would have no port of use');
     await usb.attach(domain, { controller: 1, port: 3 }, rig.plug('1-4', 7));
     assert.equal(await rig.port(5, 3, 1), '1-4');
   });
 });
 
 suite('PVUSB: what goes wrong', () => {
+  test('a port number is used on one controller only: on two of them it kills the device model', async (t) => {
+    const rig = await UsbRig.make(t);
+    const domain = await rig.domain(5);
+    await rig.controller(5, 1, 'qusb');
+    const usb = await rig.open(t);
+    const [one, two] = [rig.plug('1-4', 7), rig.plug('1-3', 8)];
+    const other = { controller: 1, port: 1 };
+    const both = await Promise.allSettled([usb.attach(domain, SLOT, one), usb.attach(domain, other, two)]);
+    assert.deepEqual(
+      both.map(({ status }) => status),
+      ['fulfilled', 'rejected'],
+    );
+    await assert.rejects(usb.attach(domain, other, two), code('usb.port_busy'));
+    const { controllers, attachments } = await usb.observe(domain);
+    assert.ok(controllers.every(({ sharesPortNumbers }) => sharesPortNumbers));
+    for (const attachment of attachments) await usb.detach(domain, attachment);
+    await usb.attach(domain, other, two);
+  });
+
   test('an unplugged device’s port is emptied at once; it is told until it is detached', async (t) => {
     const rig = await UsbRig.make(t);
     const domain = await rig.domain(5);

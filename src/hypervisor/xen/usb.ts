@@ -22,7 +22,7 @@ import type { ControllerState, DomainNodes } from './domain-nodes.ts';
 import { HostDevices } from './host-devices.ts';
 import { backendPath, controllersPath, type ModelNote, notePath, QUSB_ROOT } from './nodes.ts';
 import { Attachments } from './usb-attachments.ts';
-import { canAdd, makeController, usableControllers, whyUnusable } from './usb-controllers.ts';
+import { canAdd, makeController, rivalOf, usableControllers, whyUnusable } from './usb-controllers.ts';
 import { diagnoseUsb } from './usb-doctor.ts';
 import { attachHostDevice, detachHostDevice, type UsbHostContext } from './usb-host.ts';
 import { told, type UsbDomain } from './usb-ports.ts';
@@ -59,7 +59,7 @@ const LETTING_GO_POLL_MS = 20;
 
 /**
  * INVARIANTS:
- * - At one slot of a domain one thing is done at a time, in order.
+ * - At the ports of one number of a domain, on all its controllers, one thing is done at a time, in order.
  * - A busid is written to a port only when no living domain's port names it.
  * - Nothing is told of a domain whose uuid is not the one asked for: domids are given anew.
  */
@@ -71,8 +71,9 @@ export class XenUsb {
   readonly #models: DeviceModels;
   readonly #attachments: Attachments;
   readonly #queue = new KeyedQueue();
-  /** Slots that are being worked on, `5 0-1`, and looks that are due, by domid. */
+  /** Slots that are being worked on, as `5 0-1`. */
   readonly #busy = new Set<string>();
+  /** Looks that are due, by domid. */
   readonly #due = new Map<number, () => void>();
   /** What domains that ended had: given back when nobody has it open any more. */
   readonly #ending = new Map<number, Promise<void>>();
@@ -253,12 +254,13 @@ export class XenUsb {
 
   async #alone<T>({ domid }: UsbDomain, slot: UsbSlot, work: () => Promise<T>): Promise<T> {
     const key = `${domid} ${formatSlot(slot)}`;
-    return this.#queue.run(key, async () => {
+    return this.#queue.run(`${domid} port ${slot.port}`, async () => {
       this.#busy.add(key);
       try {
         return await work();
       } finally {
         this.#busy.delete(key);
+        this.#view.touch(domid);
       }
     });
   }
@@ -274,6 +276,12 @@ export class XenUsb {
     if (controller === undefined || slot.port < 1 || slot.port > controller.ports || why !== undefined) {
       const hint = why === undefined ? undefined : `Of controller ${slot.controller}: ${why}.`;
       throw new Fault('usb.port_not_found', { vm, port: formatSlot(slot) }, { hint });
+    }
+    const rival = rivalOf(nodes, slot);
+    if (rival !== undefined) {
+      const other = `dom0:${rival.busid}, at port ${formatSlot(rival.slot)}`;
+      const hint = 'A port number is of use on one PV controller of a VM only: its device model would die.';
+      throw new Fault('usb.port_busy', { vm, port: formatSlot(slot), other }, { hint });
     }
     if (device.software !== undefined && controller.type !== 'devicemodel') {
       const what = 'a PV controller carries devices of the host only, and none that is emulated';

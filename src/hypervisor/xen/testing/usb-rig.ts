@@ -213,7 +213,8 @@ export class UsbRig {
     if (words[0] === 'usbctrl-attach') {
       const domid = Number(words[1]);
       const taken = (await this.store.client.directory(`/libxl/${domid}/device/vusb`)) ?? [];
-      await this.controller(domid, taken.length, words[2] === 'type=qusb' ? 'qusb' : 'devicemodel');
+      const ports = Number(words.find((word) => word.startsWith('ports='))?.slice('ports='.length));
+      await this.controller(domid, taken.length, words[2] === 'type=qusb' ? 'qusb' : 'devicemodel', ports);
     }
     return '';
   }
