@@ -2,7 +2,7 @@
 import type { Clock } from '../../lib/clock.ts';
 import { pollUntil } from '../../lib/deadline.ts';
 import { Fault, isFault, reasonOf } from '../../lib/fault.ts';
-import { PV_CONTROLLER_SPEEDS, type UsbSpeed, XEN_EMULATED_SPEEDS } from '../../model/usb.ts';
+import { PV_CONTROLLER_SPEEDS, type UsbSlot, type UsbSpeed, XEN_EMULATED_SPEEDS } from '../../model/usb.ts';
 import type { Controller, Waiting } from '../driver.ts';
 import type { ControllerState, DomainNodes } from './domain-nodes.ts';
 import { XENBUS_STATE } from './nodes.ts';
