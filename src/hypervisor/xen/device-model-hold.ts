@@ -40,34 +40,19 @@ export class ModelHold {
   readonly uuid: VmUuid;
   readonly process: ModelProcess;
   readonly #options: ModelHoldOptions;
-  readonly #link: QmpLink | undefined;
+  #link: QmpLink | undefined;
   #up = Promise.withResolvers<QmpSession>();
   #cancelLook: () => void = () => undefined;
   #isOver = false;
 
   constructor(options: ModelHoldOptions) {
-    const { domid, uuid, process, processes, ownQmp, clock } = options;
-    this.domid = domid;
-    this.uuid = uuid;
-    this.process = process;
+    this.domid = options.domid;
+    this.uuid = options.uuid;
+    this.process = options.process;
     this.#options = options;
     this.#up.promise.catch(() => undefined);
     this.#look(LOOK_MS, 0);
-    if (!existsSync(ownQmp)) return;
-    this.#link = new QmpLink({
-      path: ownQmp,
-      clock,
-      backoff: { firstMs: 10, capMs: 2_000, jitter: 0.5 },
-      up: (session) => this.#up.resolve(session),
-      down: (_fault, session) => {
-        if (session === undefined) return;
-        this.#up = Promise.withResolvers();
-        this.#up.promise.catch(() => undefined);
-        this.#look(0, DYING_LOOKS);
-      },
-      gone: (fault) => this.#up.reject(fault),
-      isGone: (fault) => !processes.isAlive(process) && (isPeerGone(fault) || isFault(fault, 'wire.closed')),
-    });
+    this.#connect();
   }
 
   get isAlive(): boolean {
@@ -76,6 +61,7 @@ export class ModelHold {
 
   /** Whether it has a QMP socket that is ours alone. */
   get isOurs(): boolean {
+    this.#connect();
     return this.#link !== undefined;
   }
 
@@ -87,6 +73,7 @@ export class ModelHold {
   /** Lends a session. @throws what `work` throws; Fault `timeout`, `wire.closed`, `wire.broken`, `aborted` */
   async withSession<T>(work: (session: QmpSession) => Promise<T>, waiting: Waiting = {}): Promise<T> {
     const { signal } = waiting;
+    this.#connect();
     if (this.#link !== undefined) {
       const limits = { what: `The connection to ${this.#options.ownQmp}`, timeoutMs: CONNECT_TIMEOUT_MS, signal };
       const clock = this.#options.clock;
@@ -114,6 +101,26 @@ export class ModelHold {
     this.#up.reject(new Fault('wire.closed', { peer: this.#options.ownQmp, what: 'the device model is gone' }));
   }
 
+  /** A device model makes its sockets a moment after libxl has noted its number. */
+  #connect(): void {
+    const { ownQmp, processes, process, clock } = this.#options;
+    if (this.#link !== undefined || this.#isOver || !existsSync(ownQmp)) return;
+    this.#link = new QmpLink({
+      path: ownQmp,
+      clock,
+      backoff: { firstMs: 10, capMs: 2_000, jitter: 0.5 },
+      up: (session) => this.#up.resolve(session),
+      down: (_fault, session) => {
+        if (session === undefined) return;
+        this.#up = Promise.withResolvers();
+        this.#up.promise.catch(() => undefined);
+        this.#look(0, DYING_LOOKS);
+      },
+      gone: (fault) => this.#up.reject(fault),
+      isGone: (fault) => !processes.isAlive(process) && (isPeerGone(fault) || isFault(fault, 'wire.closed')),
+    });
+  }
+
   #look(afterMs: number, quickLooks: number): void {
     this.#cancelLook();
     if (this.#isOver) return;
@@ -121,7 +128,10 @@ export class ModelHold {
       if (!this.isAlive) {
         this.close();
         this.#options.onEnd();
-      } else if (quickLooks > 0) this.#look(DYING_LOOK_MS, quickLooks - 1);
+        return;
+      }
+      this.#connect();
+      if (quickLooks > 0) this.#look(DYING_LOOK_MS, quickLooks - 1);
       else this.#look(LOOK_MS, 0);
     });
   }

@@ -4,31 +4,29 @@
  * nodes, the orders, and the defects that are healed here.
  */
 import type { Clock } from '../../lib/clock.ts';
-import { pollUntil } from '../../lib/deadline.ts';
 import { Fault } from '../../lib/fault.ts';
 import { KeyedQueue } from '../../lib/keyed-queue.ts';
 import type { Log } from '../../lib/log.ts';
-import { printable } from '../../lib/text.ts';
 import { HOST_BACKEND, type VmUuid } from '../../model/ids.ts';
 import { type Attachment, deviceKey, formatSlot, type UsbDevice, type UsbSlot } from '../../model/usb.ts';
 import type { XenstoreClient } from '../../wire/xenstore/client.ts';
 import type { Controller, Domain, DriverHint, Finding, Waiting } from '../driver.ts';
-import { LOST_GENERATION } from '../host-device.ts';
 import { ModelProcesses } from './device-model.ts';
-import type { ModelHold } from './device-model-hold.ts';
 import { launchModel } from './device-model-revival.ts';
 import { DeviceModels } from './device-models.ts';
-import type { ControllerState, DomainNodes } from './domain-nodes.ts';
+import type { DomainNodes } from './domain-nodes.ts';
 import { HostDevices } from './host-devices.ts';
-import { backendPath, controllersPath, type ModelNote, notePath, QUSB_ROOT } from './nodes.ts';
+import { type ModelNote, notePath } from './nodes.ts';
 import { Attachments } from './usb-attachments.ts';
-import { canAdd, makeController, rivalOf, usableControllers, whyUnusable } from './usb-controllers.ts';
+import { controllerOf, domainOf, UsbClaims } from './usb-claims.ts';
+import { canAdd, makeController, usableControllers } from './usb-controllers.ts';
 import { diagnoseUsb } from './usb-doctor.ts';
 import { attachHostDevice, detachHostDevice, type UsbHostContext } from './usb-host.ts';
 import { told, type UsbDomain } from './usb-ports.ts';
 import { UsbReflex } from './usb-reflex.ts';
-import { attachSoftwareDevice, detachSoftwareDevice, readSoftwareDevices } from './usb-software.ts';
-import { type Holder, takenPorts, UsbView } from './usb-view.ts';
+import { UsbRemains } from './usb-remains.ts';
+import { attachSoftwareDevice, detachSoftwareDevice } from './usb-software.ts';
+import { UsbView } from './usb-view.ts';
 import type { Xl } from './xl.ts';
 
 export interface XenUsbParts {
@@ -44,7 +42,7 @@ export interface XenUsbParts {
   /** The path of our own QMP socket of a VM; whether there is one is seen. */
   readonly ownQmp: (uuid: VmUuid) => string;
   readonly onHint: (hint: DriverHint) => void;
-  /** Gives the domids of domains that live and have not shut down, as they are now. */
+  /** Gives the domids of the domains that there are now. Asked before a device model is revived. */
   readonly living: () => Promise<ReadonlySet<number>>;
   /** Starts a device model again. Default: as a process that outlives us. */
   readonly launch?: (note: ModelNote, uuid: VmUuid) => number;
@@ -52,10 +50,6 @@ export interface XenUsbParts {
 
 /** What a domain's USB is, as observed. */
 export type ObservedUsb = Pick<Domain, 'controllers' | 'attachments' | 'canAddController' | 'usbTrouble'>;
-
-/** An ended domain's device model lets go of its devices within this, or is killed by libxl. */
-const LETTING_GO_MS = 5_000;
-const LETTING_GO_POLL_MS = 20;
 
 /**
  * INVARIANTS:
@@ -70,13 +64,14 @@ export class XenUsb {
   readonly #reflex: UsbReflex;
   readonly #models: DeviceModels;
   readonly #attachments: Attachments;
+  readonly #remains: UsbRemains;
+  readonly #context: UsbHostContext;
+  readonly #claims: UsbClaims;
   readonly #queue = new KeyedQueue();
   /** Slots that are being worked on, as `5 0-1`. */
   readonly #busy = new Set<string>();
   /** Looks that are due, by domid. */
   readonly #due = new Map<number, () => void>();
-  /** What domains that ended had: given back when nobody has it open any more. */
-  readonly #ending = new Map<number, Promise<void>>();
 
   private constructor(parts: XenUsbParts) {
     const { xenstore, clock, log, xl } = parts;
@@ -97,7 +92,7 @@ export class XenUsb {
       living: parts.living,
       look,
       addController: async (nodes) => {
-        await makeController({ xl, clock, look }, domainOf(nodes), nodes);
+        if (nodes.uuid !== undefined) await makeController({ xl, clock, look }, domainOf(nodes, nodes.uuid), nodes);
       },
       onChange: (domid) => this.#hint(this.#view.domains.get(domid)),
     });
@@ -106,16 +101,32 @@ export class XenUsb {
       clock,
       lookAgain: (domid, afterMs) => this.#lookAgain(domid, afterMs),
     });
+    this.#remains = new UsbRemains({ xenstore, hosts: this.#hosts, clock, log, look });
+    this.#context = { xenstore, clock, log, hosts: this.#hosts, places: parts };
+    this.#claims = new UsbClaims({
+      context: this.#context,
+      view: this.#view,
+      models: this.#models,
+      attachments: this.#attachments,
+      remains: this.#remains,
+    });
   }
 
   /** Looks at the USB of every domain, and watches it from then on. @throws as reading xenstore does */
   static async open(parts: XenUsbParts): Promise<XenUsb> {
     const usb = new XenUsb(parts);
-    usb.#reflex.open();
-    await usb.#view.open();
-    await usb.#sweepStale();
-    for (const nodes of usb.#view.domains.values()) usb.#models.holdOf(nodes);
-    return usb;
+    try {
+      usb.#reflex.open();
+      await usb.#view.open();
+      for (const nodes of usb.#view.domains.values()) {
+        if (nodes.uuid === undefined) await usb.#remains.clear(nodes);
+        else usb.#models.holdOf(nodes);
+      }
+      return usb;
+    } catch (error) {
+      await usb.close();
+      throw error;
+    }
   }
 
   /** Observes a domain's USB. @throws Fault `vm.no_domain`, `hypervisor.failed`, `hypervisor.lost`, and the connection's */
@@ -130,7 +141,7 @@ export class XenUsb {
     const controllers = usableControllers(nodes);
     const [host, software] = await Promise.all([
       this.#attachments.read(nodes, model, (slot) => this.#isBusy(nodes.domid, slot)),
-      model.isOurs && nodes.kind === 'hvm' ? this.#softwareOf(domain, model, waiting) : [],
+      this.#claims.softwareOf({ domain, nodes, model }, waiting),
     ]);
     return {
       controllers,
@@ -150,25 +161,24 @@ export class XenUsb {
       const { name: vm } = domain;
       if (waiting.signal?.aborted) throw new Fault('aborted', { what: `Attaching ${key}` });
       const nodes = await this.#nodesOf(domain, this.#view.current(domain.domid));
-      const controller = this.#checkSlot(nodes, slot, device, vm);
+      const controller = controllerOf(nodes, slot, device, vm);
       const model = this.#models.holdOf(nodes);
       if (model === undefined) {
         const what = this.#models.troubleOf(nodes) ?? 'it has no device model';
         throw new Fault('usb.attach_failed', { device: key, vm, what });
       }
+      await this.#claims.makeWay({ domain, nodes, model }, slot, device, waiting);
       const { software } = device;
       if (software !== undefined) {
-        await this.#checkFree(nodes, domain, model, slot, device, waiting);
         const parts = { domain, model, clock: this.#parts.clock };
         return await attachSoftwareDevice(parts, slot, { ...device, software }, waiting);
       }
-      await this.#checkFree(nodes, domain, model, slot, device, waiting);
-      for (const holder of this.#view.holdersOf(device.busid)) await this.#clearOrRefuse(holder, domain, device);
+      await this.#claims.makeWayElsewhere(domain, device);
       const attachment = await attachHostDevice(this.#context, domain, { controller, model }, slot, device, waiting);
-      const rival = this.#view.holdersOf(device.busid).find(({ nodes: other }) => other.domid !== domain.domid);
+      const rival = this.#claims.rivalOf(domain, device);
       if (rival === undefined) return attachment;
       await detachHostDevice(this.#context, domain, { controller, model }, attachment, waiting);
-      throw new Fault('usb.attached', { device: key, vm: nameOf(rival.nodes) });
+      throw new Fault('usb.attached', { device: key, vm: rival });
     });
   }
 
@@ -210,11 +220,11 @@ export class XenUsb {
   async release({ domid, uuid }: UsbDomain): Promise<void> {
     const nodes = await this.#view.refresh(domid);
     if (nodes?.uuid === undefined || nodes.uuid === uuid) {
-      if (nodes !== undefined) await this.#clearStale(nodes);
+      if (nodes !== undefined) await this.#remains.clear(nodes);
       this.#models.forget(domid);
       this.#attachments.forget(domid);
     }
-    await this.#ending.get(domid);
+    await this.#remains.settled(domid);
   }
 
   /** Says what is amiss with USB on this host, and what to do. Never throws. */
@@ -235,12 +245,7 @@ export class XenUsb {
     for (const cancel of this.#due.values()) cancel();
     this.#due.clear();
     await this.#models.close();
-    await Promise.all(this.#ending.values());
-  }
-
-  get #context(): UsbHostContext {
-    const { xenstore, clock, log } = this.#parts;
-    return { xenstore, clock, log, hosts: this.#hosts, places: this.#parts };
+    await this.#remains.close();
   }
 
   /** @throws Fault `vm.no_domain` when another domain has that number by now, or none has */
@@ -269,95 +274,6 @@ export class XenUsb {
     return this.#busy.has(`${domid} ${formatSlot(slot)}`);
   }
 
-  /** Checks what can be told of the slot before anything is touched. */
-  #checkSlot(nodes: DomainNodes, slot: UsbSlot, device: UsbDevice, vm: string): ControllerState {
-    const controller = nodes.controllers.find(({ index }) => index === slot.controller);
-    const why = controller && whyUnusable(controller);
-    if (controller === undefined || slot.port < 1 || slot.port > controller.ports || why !== undefined) {
-      const hint = why === undefined ? undefined : `Of controller ${slot.controller}: ${why}.`;
-      throw new Fault('usb.port_not_found', { vm, port: formatSlot(slot) }, { hint });
-    }
-    const rival = rivalOf(nodes, slot);
-    if (rival !== undefined) {
-      const other = `dom0:${rival.busid}, at port ${formatSlot(rival.slot)}`;
-      const hint = 'A port number is of use on one PV controller of a VM only: its device model would die.';
-      throw new Fault('usb.port_busy', { vm, port: formatSlot(slot), other }, { hint });
-    }
-    if (device.software !== undefined && controller.type !== 'devicemodel') {
-      const what = 'a PV controller carries devices of the host only, and none that is emulated';
-      throw new Fault('usb.software_unsupported', { vm, what });
-    }
-    return controller;
-  }
-
-  /** Refuses a slot or a device that is taken in this domain; what is in the way though it is lost is taken out. */
-  async #checkFree(
-    nodes: DomainNodes,
-    domain: UsbDomain,
-    model: ModelHold,
-    slot: UsbSlot,
-    device: UsbDevice,
-    waiting: Waiting,
-  ): Promise<void> {
-    const key = deviceKey(device);
-    const { name: vm } = domain;
-    if (device.software !== undefined && !model.isOurs) {
-      throw new Fault('usb.software_unsupported', { vm, what: 'it was not started by Usher' });
-    }
-    const [host, software] = await Promise.all([
-      this.#attachments.read(nodes, model, () => false),
-      device.software !== undefined || (model.isOurs && nodes.kind === 'hvm')
-        ? this.#softwareOf(domain, model, waiting)
-        : [],
-    ]);
-    for (const there of [...host, ...software]) {
-      const isHere = formatSlot(there) === formatSlot(slot);
-      if (!isHere && deviceKey(there) !== key) continue;
-      if (there.backend === HOST_BACKEND && this.#isGone(there)) {
-        const controller = nodes.controllers.find(({ index }) => index === there.controller);
-        if (controller) await detachHostDevice(this.#context, domain, { controller, model }, there, waiting);
-      } else if (deviceKey(there) === key) throw new Fault('usb.attached', { device: key, vm });
-      else throw new Fault('usb.port_busy', { port: formatSlot(slot), vm, other: deviceKey(there) });
-    }
-  }
-
-  /** Whether it is an attachment of something that is not there: lost, or of a plug that has ended. */
-  #isGone({ busid, generation }: Attachment): boolean {
-    return generation === LOST_GENERATION || this.#hosts.plugAt(busid)?.generation !== generation;
-  }
-
-  /** What another domain has is not taken from it; a port that only says so is emptied. */
-  async #clearOrRefuse(holder: Holder, { domid, name }: UsbDomain, device: UsbDevice): Promise<void> {
-    const { nodes } = holder;
-    const controller = nodes.controllers.find(({ index }) => index === holder.controller);
-    if (nodes.domid === domid || controller === undefined) return; // Its own are looked at by #checkFree.
-    const isThere = nodes.uuid !== undefined || (await told(this.#parts.xenstore.isDomainIntroduced(nodes.domid)));
-    if (!isThere) return await this.#clearStale(nodes);
-    const plug = this.#hosts.plugAt(device.busid);
-    const model = this.#models.holdOf(nodes);
-    if (!holder.isHusk && (model === undefined || plug === undefined || model.holds(plug.node))) {
-      throw new Fault('usb.attached', { device: deviceKey(device), vm: nameOf(nodes) });
-    }
-    const lost = { ...holder, vm: nodes.uuid as VmUuid, backend: HOST_BACKEND, busid: device.busid, deviceId: '' };
-    this.#parts.log.warn('a port of another domain names the device, which is not there; it is emptied', {
-      vm: name,
-      other: nameOf(nodes),
-      device: device.busid,
-    });
-    const parts = { controller, model };
-    await detachHostDevice(this.#context, domainOf(nodes), parts, { ...lost, generation: LOST_GENERATION }, {});
-  }
-
-  async #softwareOf({ uuid, name }: UsbDomain, model: ModelHold, waiting: Waiting): Promise<Attachment[]> {
-    try {
-      return await readSoftwareDevices(model, uuid, waiting);
-    } catch (error) {
-      if (model.isAlive)
-        throw new Fault('hypervisor.lost', { vm: name, what: 'its device model does not answer' }, { cause: error });
-      return [];
-    }
-  }
-
   /** A note on what others took out of its port, and that is plugged still, means nothing any more. */
   #dropLeftNotes(nodes: DomainNodes): void {
     for (const slot of this.#attachments.leftNotes(nodes)) {
@@ -370,35 +286,16 @@ export class XenUsb {
 
   #changed(before: DomainNodes | undefined, after: DomainNodes | undefined): void {
     this.#reflex.follow(before, after);
-    if (before?.uuid !== undefined && before.uuid !== after?.uuid) this.#ended(before);
+    if (before?.uuid !== undefined && before.uuid !== after?.uuid) {
+      this.#remains.giveBack(before, this.#models.forget(before.domid));
+      this.#attachments.forget(before.domid);
+    }
     this.#hint(after ?? before);
     if (after !== undefined) this.#models.holdOf(after);
   }
 
   #hint(nodes: DomainNodes | undefined): void {
     if (nodes?.uuid !== undefined) this.#parts.onHint({ about: 'usb', uuid: nodes.uuid });
-  }
-
-  /** A domain is gone: what it had goes back to dom0's drivers, once its device model has let go of it. */
-  #ended(nodes: DomainNodes): void {
-    const { domid } = nodes;
-    const model = this.#models.forget(domid);
-    this.#attachments.forget(domid);
-    const busids = takenPorts(nodes).map(({ busid }) => busid);
-    if (busids.length === 0) return;
-    const work = this.#giveBackLater(busids, model)
-      .catch((error: unknown) =>
-        this.#parts.log.warn('devices of a domain that ended stay without a driver', { error }),
-      )
-      .finally(() => this.#ending.delete(domid));
-    this.#ending.set(domid, work);
-  }
-
-  async #giveBackLater(busids: readonly string[], model: ModelHold | undefined): Promise<void> {
-    const options = { timeoutMs: LETTING_GO_MS, everyMs: LETTING_GO_POLL_MS, clock: this.#parts.clock };
-    const isDone = () => (model?.isAlive === true ? undefined : true);
-    await pollUntil({ ...options, what: 'The end of a device model' }, isDone);
-    for (const busid of busids) await this.#hosts.giveBack(busid);
   }
 
   #lookAgain(domid: number, afterMs: number): void {
@@ -409,33 +306,6 @@ export class XenUsb {
     });
     this.#due.set(domid, cancel);
   }
-
-  /** Nodes of domains that are gone block every `xl usbdev-attach` of the host. */
-  async #sweepStale(): Promise<void> {
-    for (const nodes of this.#view.domains.values()) {
-      if (nodes.uuid !== undefined || (await this.#parts.xenstore.isDomainIntroduced(nodes.domid))) continue;
-      await this.#clearStale(nodes);
-    }
-  }
-
-  async #clearStale(nodes: DomainNodes): Promise<void> {
-    const { xenstore, log } = this.#parts;
-    if (await told(xenstore.isDomainIntroduced(nodes.domid))) return;
-    const { domid, controllers } = nodes;
-    log.warn('a domain that is gone has left USB nodes; they are cleared', { domid });
-    const backends = controllers.filter(({ type }) => type === 'qusb').map(({ index }) => backendPath(domid, index));
-    for (const path of [...backends, `${QUSB_ROOT}/${domid}`, controllersPath(domid)]) await told(xenstore.rm(path));
-    this.#ended(nodes);
-    await this.#view.refresh(domid);
-  }
-}
-
-function domainOf({ domid, uuid, untrustedName }: DomainNodes): UsbDomain {
-  return { domid, uuid: uuid as VmUuid, name: printable(untrustedName, 63) };
-}
-
-function nameOf({ untrustedName }: DomainNodes): string {
-  return printable(untrustedName, 63);
 }
 
 /** A device model in a stub domain has no process here. */
