@@ -20,6 +20,7 @@ import { type ModelNote, portPath } from '../nodes.ts';
 import { XenUsb, type XenUsbParts } from '../usb.ts';
 import type { UsbDomain } from '../usb-ports.ts';
 import type { Xl } from '../xl.ts';
+import { ModelQmp } from './model-qmp.ts';
 
 export const BOOT = 'boot';
 
@@ -85,7 +86,7 @@ export class UsbRig {
       usbfsRoot: this.usbfsRoot,
       procRoot: this.procRoot,
       bootId: BOOT,
-      ownQmp: (uuid) => join(this.root, uuid),
+      ownQmp: (uuid) => this.ownQmp(uuid),
       onHint: (hint) => this.hints.push(hint),
       living: async () => this.alive,
       launch: (note) => this.#launch(note),
@@ -93,6 +94,10 @@ export class UsbRig {
     });
     t.after(() => usb.close());
     return usb;
+  }
+
+  ownQmp(uuid: VmUuid): string {
+    return join(this.root, uuid);
   }
 
   /** Plugs a device into dom0, and gives it as it is listed. */
@@ -133,6 +138,18 @@ export class UsbRig {
     return join(this.usbfsRoot, ...numbers);
   }
 
+  /** Gives the place of the device that has this node now. */
+  busidOf(node: string): string | undefined {
+    const folder = join(this.sysfs.root, 'bus/usb/devices');
+    return readdirSync(folder).find((busid) => {
+      try {
+        return this.nodeOf(busid, Number(readFileSync(join(folder, busid, 'devnum'), 'utf8'))) === node;
+      } catch {
+        return false;
+      }
+    });
+  }
+
   /** Binds the device's only interface to a driver, or to none. */
   bind(busid: string, driver: string | undefined): void {
     const link = join(this.sysfs.root, 'bus/usb/devices', `${busid}:1.0`, 'driver');
@@ -145,16 +162,17 @@ export class UsbRig {
     return readFileSync(join(this.sysfs.root, 'bus/usb/drivers_probe'), 'utf8');
   }
 
-  /** Makes a domain as libxl does, with one controller, and its device model. */
-  async domain(domid: number, more: Partial<RigDomain> & { readonly isServed?: boolean } = {}): Promise<RigDomain> {
-    const { uuid = uuidOf(domid), name = `vm${domid}`, kind = 'pv', isServed = true } = more;
+  /** Makes a domain as libxl does, with one controller, and its device model; one of ours has a QMP socket of ours. */
+  async domain(domid: number, more: Partial<RigDomain> & { readonly isOurs?: boolean } = {}): Promise<RigDomain> {
+    const { uuid = uuidOf(domid), name = `vm${domid}`, kind = 'pv', isOurs = false } = more;
     const { client } = this.store;
     const home = `/local/domain/${domid}`;
     await client.introduce(domid, 1n, domid);
     await client.write(`${home}/vm`, `/vm/${uuid}`);
     await client.write(`${home}/name`, name);
     await client.write(`/libxl/${domid}/type`, kind);
-    if (isServed) await this.serve(domid);
+    const model = await this.serve(domid);
+    if (isOurs) await model.listen(this.ownQmp(uuid));
     await this.controller(domid, 0, kind === 'hvm' ? 'devicemodel' : 'qusb');
     this.alive.add(domid);
     return { domid, uuid, name, kind };
@@ -238,7 +256,8 @@ export class FakeModel {
   isGuestAwake = true;
   /** Whether it leaves the devices that it lets go of without a driver. */
   isCareless = false;
-  /** By port, as `0-1`: the busid, and the file descriptor. */
+  qmp: ModelQmp | undefined;
+  /** By port, as `0-1`, or by the id in QMP: the busid, and the file descriptor. */
   readonly held = new Map<string, { readonly busid: string; readonly fd: string }>();
   readonly #rig: UsbRig;
   #client: XenstoreClient | undefined;
@@ -262,11 +281,26 @@ export class FakeModel {
     await this.#client.watch(`/local/domain/0/backend/qusb/${this.domid}`, () => this.look());
   }
 
+  /** Listens for QMP. */
+  async listen(path: string): Promise<void> {
+    this.qmp = await ModelQmp.listen(path, {
+      added: (id, { hostdevice }) => {
+        if (hostdevice === undefined) return undefined;
+        const busid = this.#rig.busidOf(hostdevice);
+        if (busid === undefined) return `failed to open ${hostdevice}: No such file or directory`;
+        this.#take(id, busid);
+        return undefined;
+      },
+      removed: (id) => this.#release(id),
+    });
+  }
+
   /** It aborts: its process is gone, devices have no driver, nodes stay. */
   async die(): Promise<void> {
     rmSync(this.#folder, { recursive: true, force: true });
     for (const { busid } of this.held.values()) this.#rig.bind(busid, undefined);
     this.held.clear();
+    this.qmp?.close();
     this.#client?.close();
     this.#client = undefined;
     await this.#working.catch(() => undefined);
