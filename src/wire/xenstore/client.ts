@@ -104,8 +104,8 @@ export class XenstoreClient extends Nodes {
 
   /**
    * Calls `listener` with the path of each change at or below `path`; `@introduceDomain` and `@releaseDomain` may be
-   * watched too. It is called once at the beginning, after each reconnect, and may be called for nothing: look again,
-   * conclude nothing from the call itself. @throws as reading does; `EACCES`, `E2BIG` (too many watches)
+   * watched too. It is called once at the beginning, maybe before this returns, after each reconnect, and may be called
+   * for nothing: look again, conclude nothing from the call itself. @throws as reading does; `EACCES`, `E2BIG` (too many watches)
    */
   watch(path: string, listener: (changedPath: string) => void, options?: WatchOptions): Promise<Watch> {
     return this.#withSession((session) =>
@@ -234,7 +234,11 @@ export class XenstoreClient extends Nodes {
   }
 
   protected async settledDirectory(path: string, waiting?: XenstoreWaitOptions): Promise<string[] | undefined> {
-    return this.transaction((transaction) => transaction.directory(path, waiting), waiting);
+    return this.transaction(async (transaction) => {
+      const names = await transaction.directory(path, waiting);
+      await transaction.discard();
+      return names;
+    }, waiting);
   }
 
   async #askDomain<T>(

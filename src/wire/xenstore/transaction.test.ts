@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { ManualClock } from '../../lib/clock.ts';
 import { isFault } from '../../lib/fault.ts';
 import { isXenstoreError } from './error.ts';
-import { memoryRig } from './testing/memory-rig.ts';
+import { memoryRig, until } from './testing/memory-rig.ts';
 import type { Transaction } from './transaction.ts';
 
 const settle = () => new Promise<void>((resolve) => setTimeout(resolve, 20));
@@ -35,8 +35,18 @@ test('loses no increment of many at once', async (t) => {
   assert.equal(await client.read('/counter'), '20');
 });
 
+/** Notes the short waits, which are those between tries. */
+class NotingClock extends ManualClock {
+  readonly waits: number[] = [];
+
+  override after(ms: number, fire: () => void): () => void {
+    if (ms < 1000) this.waits.push(ms);
+    return super.after(ms, fire);
+  }
+}
+
 test('gives up a storm of EAGAIN at its limit, each wait longer than the one before', async (t) => {
-  const clock = new ManualClock();
+  const clock = new NotingClock();
   const transactions = { maxTries: 5, backoff: { firstMs: 10, capMs: 40, jitter: 0 } };
   const { client, daemon } = await memoryRig(t, { client: { clock, transactions } });
   daemon.mischief = ({ name, fields }) =>
@@ -48,17 +58,14 @@ test('gives up a storm of EAGAIN at its limit, each wait longer than the one bef
       await transaction.write('/a', '1');
     })
     .catch((error: unknown) => error);
-  for (const [made, delayMs] of [10, 20, 40, 40].entries()) {
-    await settle();
-    assert.equal(tries, made + 1);
-    await clock.advance(delayMs - 1);
-    await settle();
-    assert.equal(tries, made + 1);
-    await clock.advance(1);
+  for (const made of [1, 2, 3, 4]) {
+    await until(() => clock.waits.length === made);
+    assert.equal(tries, made);
+    await clock.advance(clock.waits.at(-1) as number);
   }
   const error = await failed;
   assert.ok(isXenstoreError(error, 'EAGAIN') && error.request === 'TRANSACTION_END');
-  assert.equal(tries, 5);
+  assert.deepEqual([tries, clock.waits], [5, [10, 20, 40, 40]]);
   assert.equal(await client.read('/a'), undefined);
 });
 
@@ -117,11 +124,13 @@ test('ends at its deadline, discarded, whatever hangs', async (t) => {
     if (what === 'start') daemon.hold();
     daemon.mischief = ({ name, fields }) =>
       what === 'end' && name === 'TRANSACTION_END' && fields[0] === 'T' ? 'silence' : undefined;
-    await settle();
+    const lastSent = { work: 'TRANSACTION_START', start: 'TRANSACTION_START', end: 'TRANSACTION_END' }[what];
+    await until(() => daemon.received.at(-1)?.name === lastSent);
     await clock.advance(500);
     const error = await ended;
     assert.ok(isFault(error, 'timeout'), `${what}: ${error}`);
     daemon.release();
+    await until(() => daemon.received.some(({ name }) => name === 'TRANSACTION_END'));
     await settle();
     const ends = daemon.received.filter(({ name }) => name === 'TRANSACTION_END').map(({ fields }) => fields[0]);
     assert.deepEqual(ends, what === 'end' ? ['T'] : ['F'], what);
@@ -140,7 +149,7 @@ test('ends by its signal', async (t) => {
     { signal: abort.signal },
   );
   await assert.rejects(ended, (error) => isFault(error, 'aborted'));
-  await settle();
+  await until(() => daemon.received.some(({ name }) => name === 'TRANSACTION_END'));
   assert.equal(await client.exists('/a'), false);
   assert.deepEqual(daemon.received.filter(({ name }) => name === 'TRANSACTION_END').length, 1);
 });

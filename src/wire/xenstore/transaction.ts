@@ -30,17 +30,29 @@ export class Transaction extends Nodes {
     this.#id = id;
   }
 
-  /** Ends it: commits (`EAGAIN` when somebody else changed what it has seen) or discards. */
-  async end(commits: boolean): Promise<void> {
-    const text = commits ? 'T\0' : 'F\0';
-    const ended = this.ask<true>({ name: 'TRANSACTION_END', text, decode: decodeOk });
-    this.#isOver = true;
-    await ended;
+  get isOver(): boolean {
+    return this.#isOver;
+  }
+
+  /** Ends it without effect; what the work then gives is given all the same. For work that only reads. */
+  async discard(): Promise<void> {
+    await this.#end('F');
+  }
+
+  /** Has all of it take effect. @throws XenstoreError `EAGAIN` when somebody else changed what it has seen */
+  async commit(): Promise<void> {
+    await this.#end('T');
   }
 
   protected ask<T>(question: Question<T>, waiting?: XenstoreWaitOptions): Promise<T> {
     if (this.#isOver) return Promise.reject(new Error(`${question.name} in a transaction that is over`));
     return this.#session.request({ ...question, transactionId: this.#id }, waiting);
+  }
+
+  async #end(how: 'T' | 'F'): Promise<void> {
+    const ended = this.ask<true>({ name: 'TRANSACTION_END', text: `${how}\0`, decode: decodeOk });
+    this.#isOver = true;
+    await ended;
   }
 
   protected async settledDirectory(path: string, waiting?: XenstoreWaitOptions): Promise<string[] | undefined> {
@@ -81,7 +93,7 @@ async function attempt<T>(
   signal: AbortSignal,
 ): Promise<T> {
   const transaction = new Transaction(session, await session.request(startQuestion(session)));
-  const discard = () => void transaction.end(false).catch(() => undefined);
+  const discard = () => void transaction.discard().catch(() => undefined);
   if (signal.aborted) {
     discard();
     signal.throwIfAborted();
@@ -90,7 +102,7 @@ async function attempt<T>(
   try {
     const value = await work(transaction);
     signal.throwIfAborted();
-    await transaction.end(true);
+    if (!transaction.isOver) await transaction.commit();
     return value;
   } catch (error) {
     if (!signal.aborted) discard();
@@ -106,6 +118,6 @@ function startQuestion(session: XenstoreSession): Question<number> {
     name: 'TRANSACTION_START',
     text: '\0',
     decode: decodeNumber,
-    onLate: (id) => void new Transaction(session, id).end(false).catch(() => undefined),
+    onLate: (id) => void new Transaction(session, id).discard().catch(() => undefined),
   };
 }

@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ManualClock } from '../../lib/clock.ts';
 import { isFault } from '../../lib/fault.ts';
-import { Calls, memoryRig } from './testing/memory-rig.ts';
+import { isXenstoreError } from './error.ts';
+import { Calls, memoryRig, until } from './testing/memory-rig.ts';
 import type { XenstoreView } from './wait.ts';
 
 const OPTIONS = { what: 'The node', timeoutMs: 5000 };
@@ -37,8 +38,7 @@ test('asks again when what it read changes, and for no other change', async (t) 
   assert.equal(await waiting, 'connected');
   assert.ok(noise - before <= 1, 'only the node itself was of interest');
   assert.ok(asked.seen.includes('3'));
-  await settle();
-  assert.equal(daemon.store.watches.length, 0, 'its watches are closed');
+  await until(() => daemon.store.watches.length === 0);
 });
 
 test('watches what the predicate comes to read only later', async (t) => {
@@ -88,13 +88,11 @@ test('ends with a timeout that says what was waited for, and leaves nothing behi
   const clock = new ManualClock();
   const { client, daemon } = await memoryRig(t, { client: { clock } });
   const waiting = client.waitFor(({ read }) => read('/a'), OPTIONS).catch((error: unknown) => error);
-  await settle();
-  assert.equal(daemon.store.watches.length, 1);
+  await until(() => daemon.store.watches.length === 1);
   await clock.advance(5000);
   const error = await waiting;
   assert.ok(isFault(error, 'timeout') && error.message === 'The node took longer than 5 s.');
-  await settle();
-  assert.equal(daemon.store.watches.length, 0);
+  await until(() => daemon.store.watches.length === 0);
   assert.equal(clock.waiting, 0);
 });
 
@@ -113,8 +111,7 @@ test('ends by its signal, by what the predicate throws, and when the client is c
   await settle();
   await client.write('/b', '1');
   await assert.rejects(thrown, RangeError);
-  await settle();
-  assert.equal(daemon.store.watches.length, 0);
+  await until(() => daemon.store.watches.length === 0);
 
   const closed = client.waitFor(({ read }) => read('/c'), OPTIONS);
   await settle();
@@ -122,18 +119,30 @@ test('ends by its signal, by what the predicate throws, and when the client is c
   await assert.rejects(closed, (error) => isFault(error, 'aborted'));
 });
 
-test('waits out a lost connection', async (t) => {
+test('ends when a watch is refused, and leaves none of the others behind', async (t) => {
+  const { client, daemon } = await memoryRig(t);
+  daemon.mischief = ({ name, fields }) => (name === 'WATCH' && fields[0] === '/a' ? { errno: 'E2BIG' } : undefined);
+  const waiting = client.waitFor(async ({ read }) => {
+    await Promise.all([read('/a'), read('/b'), read('/c')]);
+    return undefined;
+  }, OPTIONS);
+  await assert.rejects(waiting, (error) => isXenstoreError(error, 'E2BIG'));
+  await until(() => daemon.store.watches.length === 0);
+});
+
+test('waits out a lost connection, twice', async (t) => {
   const { client, daemon, path } = await memoryRig(t);
+  const states = new Calls<boolean>();
+  client.onState(states.take);
   const waiting = client.waitFor(({ read }) => read('/a'), OPTIONS);
   await settle();
   await daemon.die();
+  await states.until(1);
   await settle();
   await daemon.listen(path);
-  await settle();
-  daemon.cut();
-  const states = new Calls<boolean>();
-  client.onState(states.take);
   await states.until(2);
+  daemon.cut();
+  assert.deepEqual(await states.until(4), [false, true, false, true]);
   await client.write('/a', 'back');
   assert.equal(await waiting, 'back');
 });

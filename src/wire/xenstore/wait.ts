@@ -71,11 +71,13 @@ export function waitFor<T>(
             },
           });
           if (answer !== undefined) return answer;
-          await Promise.all(
+          // All of them are waited for, so that each that is granted can be closed.
+          const granted = await Promise.allSettled(
             [...wanted].map(async ([key, { path, depth }]) => {
               watches.set(key, await client.watch(path, () => bell.ring(), { signal, depth }));
             }),
           );
+          for (const each of granted) if (each.status === 'rejected') throw each.reason;
         } catch (error) {
           if (!isFault(error, 'wire.closed', 'wire.broken')) throw error;
           await bell.rung;

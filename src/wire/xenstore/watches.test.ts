@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { ManualClock } from '../../lib/clock.ts';
 import { isFault } from '../../lib/fault.ts';
 import { isXenstoreError } from './error.ts';
-import { Calls, memoryRig } from './testing/memory-rig.ts';
+import { Calls, memoryRig, until } from './testing/memory-rig.ts';
 
 const settle = () => new Promise<void>((resolve) => setTimeout(resolve, 20));
 
@@ -85,8 +85,7 @@ test('is undone when it was granted too late, or is refused', async (t) => {
   await clock.advance(100);
   assert.ok(isFault(await late, 'timeout'));
   daemon.release();
-  await settle();
-  assert.equal(daemon.store.watches.length, 0);
+  await until(() => daemon.store.watches.length === 0);
   daemon.mischief = ({ name }) => (name === 'WATCH' ? { errno: 'E2BIG' } : undefined);
   await assert.rejects(
     client.watch('/a', (path) => calls.push(path)),

@@ -58,3 +58,9 @@ export class Calls<T> {
     return this.seen;
   }
 }
+
+/** Waits until something holds, by the system's clock. @throws Error when it does not come to hold */
+export async function until(condition: () => boolean): Promise<void> {
+  for (const end = performance.now() + 10_000; !condition(); await new Promise((resolve) => setTimeout(resolve, 1)))
+    if (performance.now() > end) throw new Error(`it never came true: ${condition}`);
+}
