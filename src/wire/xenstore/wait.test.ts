@@ -26,6 +26,7 @@ test('asks again when what it read changes, and for no other change', async (t) 
     asked.take(state);
     return state === '4' ? 'connected' : undefined;
   }, OPTIONS);
+  await until(() => daemon.store.watches.length === 1 && asked.seen.length >= 2);
   await settle();
   const before = asked.seen.length;
   for (let i = 0; i < 20; i++) await client.write(`/device/other/${i}`, '1');
