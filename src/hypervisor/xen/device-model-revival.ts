@@ -12,6 +12,7 @@ import { Fault, messageOf } from '../../lib/fault.ts';
 import type { Log } from '../../lib/log.ts';
 import type { VmUuid } from '../../model/ids.ts';
 import type { XenstoreClient } from '../../wire/xenstore/client.ts';
+import type { Transaction } from '../../wire/xenstore/transaction.ts';
 import { chooseScope, scopeArgv } from '../qemu/scope.ts';
 import type { DomainNodes } from './domain-nodes.ts';
 import type { HostDevices } from './host-devices.ts';
@@ -29,7 +30,7 @@ import { told, type UsbDomain } from './usb-ports.ts';
 import { takenPorts } from './usb-view.ts';
 
 export interface RevivalContext {
-  readonly xenstore: Pick<XenstoreClient, 'transaction' | 'write' | 'rm' | 'read'>;
+  readonly xenstore: Pick<XenstoreClient, 'transaction' | 'read'>;
   readonly hosts: HostDevices;
   readonly clock: Clock;
   readonly log: Log;
@@ -71,23 +72,48 @@ export async function bury({ xenstore, hosts }: RevivalContext, nodes: DomainNod
 
 /**
  * Starts the device model again and returns when it is ready to serve new controllers. libxl finds its number where it
- * noted the old one's, and ends it with the domain. @throws Fault `hypervisor.failed`, `timeout`
+ * noted the old one's, and ends it with the domain. @throws Fault `vm.no_domain`, `hypervisor.failed`, `timeout`, `aborted`
  */
-export async function startAgain(context: RevivalContext, domain: UsbDomain, note: ModelNote): Promise<void> {
+export async function startAgain(
+  context: RevivalContext,
+  domain: UsbDomain,
+  note: ModelNote,
+  signal: AbortSignal,
+): Promise<void> {
   const { xenstore, clock, log, launch, isAlive } = context;
   const { domid, uuid, name } = domain;
-  await told(xenstore.rm(modelStatePath(domid)));
+  await asDomain(xenstore, domain, (transaction) => transaction.rm(modelStatePath(domid)));
   const pid = launch(note, uuid);
   failPoint('xen.revive.started');
-  await told(xenstore.write(modelPidPath(domid), String(pid)));
+  try {
+    await asDomain(xenstore, domain, (transaction) => transaction.write(modelPidPath(domid), String(pid)));
+  } catch (error) {
+    // Nobody would find it there, nor end it with its domain.
+    if (isAlive(pid)) process.kill(pid, 'SIGKILL');
+    throw error;
+  }
   failPoint('xen.revive.noted');
   const what = `The new device model of VM ${name}`;
-  await pollUntil({ what, timeoutMs: START_TIMEOUT_MS, everyMs: START_POLL_MS, clock }, async () => {
+  await pollUntil({ what, timeoutMs: START_TIMEOUT_MS, everyMs: START_POLL_MS, clock, signal }, async () => {
     if ((await told(xenstore.read(modelStatePath(domid)))) === 'running') return true;
     if (isAlive(pid)) return undefined;
     throw new Fault('hypervisor.failed', { what: `the new device model ended at once (${note.log ?? note.argv[0]})` });
   });
   log.warn('a device model had died; another one serves its domain', { vm: name, domid, pid });
+}
+
+/** Does work on the nodes of a domain that is still there: otherwise it would make them anew. @throws Fault `vm.no_domain` */
+function asDomain(
+  store: Pick<XenstoreClient, 'transaction'>,
+  { domid, uuid, name }: UsbDomain,
+  work: (transaction: Transaction) => Promise<void>,
+): Promise<void> {
+  return told(
+    store.transaction(async (transaction) => {
+      if (parseVmPath(await transaction.read(vmPath(domid))) !== uuid) throw new Fault('vm.no_domain', { vm: name });
+      await work(transaction);
+    }),
+  );
 }
 
 /** Starts a device model so that it outlives us, in a scope of its own where systemd runs. @throws Fault `hypervisor.failed` */

@@ -7,6 +7,7 @@ import { asFault, Fault, reasonOf } from '../../lib/fault.ts';
 import type { Log } from '../../lib/log.ts';
 import type { VmUuid } from '../../model/ids.ts';
 import type { XenstoreClient } from '../../wire/xenstore/client.ts';
+import type { Waiting } from '../driver.ts';
 import type { ModelProcesses } from './device-model.ts';
 import { ModelHold } from './device-model-hold.ts';
 import { bury, type RevivalContext, startAgain } from './device-model-revival.ts';
@@ -25,7 +26,7 @@ export interface DeviceModelsParts extends Omit<RevivalContext, 'isAlive'> {
   living(): Promise<ReadonlySet<number>>;
   look(domid: number): Promise<DomainNodes | undefined>;
   /** Gives the domain one PV controller more. */
-  addController(nodes: DomainNodes): Promise<void>;
+  addController(nodes: DomainNodes, waiting: Waiting): Promise<void>;
   /** Something is different about the domain's USB. */
   onChange(domid: number): void;
 }
@@ -158,8 +159,9 @@ export class DeviceModels {
     const mourning: Mourning = { uuid, trouble: MISSING, work: Promise.resolve() };
     this.#mourned.set(domid, mourning);
     mourning.work = this.#revive(nodes, mourning)
-      .catch((error: unknown) => {
-        if (this.#closing.signal.aborted) return;
+      .catch(async (error: unknown) => {
+        const isOver = this.#closing.signal.aborted || (await this.#parts.look(domid))?.uuid !== uuid;
+        if (isOver) return;
         mourning.retryAt = this.#parts.clock.monotonic() + RETRY_MS;
         mourning.trouble = `${GONE}, and no other could be started: ${reasonOf(asFault(error), 'hypervisor.failed')}`;
         this.#parts.log.error('a device model could not be revived', { domid, uuid, error });
@@ -170,7 +172,8 @@ export class DeviceModels {
   /** What is done is seen, not remembered: a daemon that died on the way is followed by one that goes on. */
   async #revive({ domid, uuid }: DomainNodes, mourning: Mourning): Promise<void> {
     const { xenstore, clock, processes, living, look, addController } = this.#parts;
-    await sleep(clock, GRACE_MS, this.#closing.signal);
+    const { signal } = this.#closing;
+    await sleep(clock, GRACE_MS, signal);
     const [nodes, isServed] = await Promise.all([look(domid), told(xenstore.exists(modelPath(domid)))]);
     if (nodes === undefined || nodes.uuid !== uuid || uuid === undefined) return;
     if (!isServed || !(await living()).has(domid)) {
@@ -193,10 +196,10 @@ export class DeviceModels {
       if (nodes.modelNote === undefined)
         throw new Fault('hypervisor.failed', { what: 'how it was started is unknown' });
       const domain = { domid, uuid, name: nodes.untrustedName };
-      await startAgain(context, domain, nodes.modelNote);
+      await startAgain(context, domain, nodes.modelNote, signal);
     }
     const after = await look(domid);
-    if (after !== undefined && isAllHusks(after)) await addController(after);
+    if (after !== undefined && isAllHusks(after)) await addController(after, { signal });
     const last = await look(domid);
     if (last !== undefined) this.#endMourning(last);
   }

@@ -499,23 +499,75 @@ suite('PVUSB: what goes wrong', () => {
     );
   });
 
-  test('a daemon that died in a revival is followed by one that goes on, wherever it was', async (t) => {
+  /** What a daemon had done of a revival when it was killed. */
+  const STAGES = ['nothing', 'marked', 'cleared', 'started', 'noted', 'given a controller'] as const;
+  for (const [done, stage] of STAGES.entries()) {
+    test(`a daemon that was killed in a revival is followed by one that goes on: ${stage}`, async (t) => {
+      const rig = await UsbRig.make(t);
+      const domain = await rig.domain(5);
+      const first = await rig.open(t);
+      await first.attach(domain, SLOT, rig.plug('1-4', 7));
+      const { client } = rig.store;
+      await rig.until('the note', () => client.exists(modelNotePath(5)));
+      await first.close();
+      const before = await client.read(modelPidPath(5));
+      await rig.models[0]?.die();
+      if (done >= 1) {
+        await client.write(huskPath(5, 0), '1');
+        await client.write(portPath('qusb', 5, SLOT), '');
+        await client.rm(notePath(5, SLOT));
+      }
+      if (done >= 2) await client.rm('/local/domain/0/device-model/5/state');
+      if (done >= 3) await rig.serve(5);
+      if (done === 3) await client.write(modelPidPath(5), before ?? '');
+      if (done >= 5) await rig.controller(5, 1, 'qusb', 31);
+      const usb = await rig.open(t);
+      await rig.until('the controller', async () => (await usb.observe(domain)).controllers[0]?.index === 1);
+      assert.equal(rig.models.length, 2);
+      assert.equal(await client.read(modelPidPath(5)), String(rig.models[1]?.pid));
+      assert.equal(rig.xlWords.length, done >= 5 ? 0 : 1);
+      await usb.attach(domain, { controller: 1, port: 1 }, rig.plug('1-3', 8));
+    });
+  }
+
+  test('a domain that is destroyed while its device model is revived leaves nothing', async (t) => {
     const rig = await UsbRig.make(t);
     const domain = await rig.domain(5);
-    const first = await rig.open(t);
-    await first.attach(domain, SLOT, rig.plug('1-4', 7));
+    let launches = 0;
+    const usb = await rig.open(t, {
+      launch: () => {
+        launches++;
+        return 999_999;
+      },
+      living: async () => {
+        await rig.destroy(domain);
+        return new Set([5]);
+      },
+    });
     await rig.until('the note', () => rig.store.client.exists(modelNotePath(5)));
-    await first.close();
     await rig.models[0]?.die();
-    // Marked, cleared, started; its number is not noted, and there is no controller yet.
-    await rig.store.client.write(huskPath(5, 0), '1');
-    await rig.store.client.write(portPath('qusb', 5, SLOT), '');
-    await rig.serve(5);
-    await rig.store.client.write(modelPidPath(5), '1');
+    await usb.observe(domain).catch(() => undefined);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    assert.equal(launches, 0);
+    assert.deepEqual(await rig.store.client.directory('/local/domain/5'), undefined);
+  });
+
+  test('one that dies again and again is left alone in the end, and the reason is said', async (t) => {
+    const rig = await UsbRig.make(t);
+    const domain = await rig.domain(5);
     const usb = await rig.open(t);
-    await rig.until('the controller', async () => (await usb.observe(domain)).controllers[0]?.index === 1);
-    assert.equal(rig.models.length, 2);
-    assert.equal(await rig.store.client.read(modelPidPath(5)), String(rig.models[1]?.pid));
+    await rig.until('the note', () => rig.store.client.exists(modelNotePath(5)));
+    for (let deaths = 1; deaths <= 6; deaths++) {
+      await rig.models.at(-1)?.die();
+      await rig.until('an end', async () => {
+        const { usbTrouble, controllers } = await usb.observe(domain);
+        return controllers.length > 0 || /within an hour/.test(usbTrouble ?? '');
+      });
+    }
+    assert.match((await usb.observe(domain)).usbTrouble ?? '', /died 6 times within an hour/);
+    assert.equal(rig.models.length, 6);
+    const device = rig.plug('1-4', 7);
+    await assert.rejects(usb.attach(domain, { controller: 1, port: 1 }, device), code('usb.port_not_found'));
   });
 
   test('an HVM guest’s dead device model is not revived; its devices are given back', async (t) => {

@@ -91,8 +91,9 @@ export class XenUsb {
       libxlQmp: (domid) => `/run/xen/qmp-libxl-${domid}`,
       living: parts.living,
       look,
-      addController: async (nodes) => {
-        if (nodes.uuid !== undefined) await makeController({ xl, clock, look }, domainOf(nodes, nodes.uuid), nodes);
+      addController: async (nodes, waiting) => {
+        const { uuid } = nodes;
+        if (uuid !== undefined) await makeController({ xl, clock, look }, domainOf(nodes, uuid), nodes, waiting);
       },
       onChange: (domid) => this.#hint(this.#view.domains.get(domid)),
     });
