@@ -1,5 +1,5 @@
 /** Connects the terminal with a guest's serial console until Ctrl-] or either end hangs up. */
-import { connect } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import { Fault, messageOf } from '../lib/fault.ts';
 import type { Output } from './command.ts';
 
@@ -9,7 +9,6 @@ const ESCAPE = 0x1d;
 /** Gives 0 when the person left or the guest went away. @throws Fault `vm.no_domain` when nobody listens */
 export async function showConsole(socketPath: string, out: Output): Promise<number> {
   const socket = connect({ path: socketPath });
-  const { stdin, stdout } = process;
   await new Promise<void>((resolve, reject) => {
     socket.once('connect', resolve);
     socket.once('error', (error) => {
@@ -18,24 +17,37 @@ export async function showConsole(socketPath: string, out: Output): Promise<numb
     });
   });
   if (out.isTerminal) out.tell('connected; leave with Ctrl-]');
+  await relayTerminal(socket, ESCAPE);
+  if (out.isTerminal) out.tell('\r\nleft');
+  return 0;
+}
+
+/**
+ * Joins the terminal and the connection until the person types the byte `leave` or the other end hangs up; tells whether
+ * the person did.
+ */
+export async function relayTerminal(socket: Socket, leave: number): Promise<boolean> {
+  const { stdin, stdout } = process;
   if (stdin.isTTY) stdin.setRawMode(true);
+  const isLeft = Promise.withResolvers<boolean>();
+  const onTyped = (chunk: Buffer) => {
+    const end = stdin.isTTY ? chunk.indexOf(leave) : -1;
+    socket.write(end === -1 ? chunk : chunk.subarray(0, end));
+    if (end !== -1) isLeft.resolve(true);
+  };
+  const onEnd = () => void socket.end();
+  socket.on('data', (chunk: Buffer) => stdout.write(chunk));
+  socket.once('error', () => isLeft.resolve(false));
+  socket.once('close', () => isLeft.resolve(false));
+  stdin.on('data', onTyped);
+  stdin.once('end', onEnd);
   try {
-    await new Promise<void>((resolve) => {
-      socket.on('data', (chunk: Buffer) => stdout.write(chunk));
-      socket.once('error', () => resolve());
-      socket.once('close', () => resolve());
-      stdin.on('data', (chunk: Buffer) => {
-        const end = stdin.isTTY ? chunk.indexOf(ESCAPE) : -1;
-        socket.write(end === -1 ? chunk : chunk.subarray(0, end));
-        if (end !== -1) resolve();
-      });
-      stdin.once('end', () => socket.end());
-    });
+    return await isLeft.promise;
   } finally {
+    stdin.off('data', onTyped);
+    stdin.off('end', onEnd);
     if (stdin.isTTY) stdin.setRawMode(false);
     stdin.pause();
     socket.destroy();
   }
-  if (out.isTerminal) out.tell('\r\nleft');
-  return 0;
 }
