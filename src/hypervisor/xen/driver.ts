@@ -38,7 +38,6 @@ import { settleSave } from './save-note.ts';
 import { requestShutdown } from './shutdown.ts';
 import { startAgain, startXen } from './start.ts';
 import { Xl } from './xl.ts';
-import { isBuildFrom, isSaveOf, killXl } from './xl-processes.ts';
 
 export interface XenDriverOptions {
   /** Cfg, sockets and notes of running domains: a folder each, removed with the domain. */
@@ -178,7 +177,6 @@ export class XenDriver implements Driver {
     this.#saving.get(uuid)?.abandon.abort();
     await this.#with(uuid, (host) =>
       this.#lifecycle.run(uuid, async () => {
-        await this.#endXlOf(host, uuid, waiting);
         await clearAway(host, uuid, waiting);
         await this.#forget(host, uuid);
         this.#hint({ about: 'power', uuid });
@@ -393,15 +391,5 @@ export class XenDriver implements Driver {
     this.#saved.delete(uuid);
     this.#unsettled.delete(uuid);
     await host.consoles.end(uuid);
-  }
-
-  /** Ends xl processes that still work on the domain: nobody waits for them. */
-  async #endXlOf(host: Connection, uuid: VmUuid, waiting: Waiting): Promise<void> {
-    const { cfgFile } = host.pathsOf(uuid);
-    const domids = (await host.roster.remainsOf(uuid, waiting)).map(({ domid }) => domid);
-    await killXl(
-      (process) => isBuildFrom(process, cfgFile) || domids.some((domid) => isSaveOf(process, domid)),
-      this.#clock,
-    );
   }
 }

@@ -13,6 +13,7 @@ import type { LivingDomain, Roster } from './roster.ts';
 import type { XenUsb } from './usb.ts';
 import type { Xl } from './xl.ts';
 import { SHUTDOWN_REASON } from './xl-list.ts';
+import { isBuildFrom, isSaveOf, killXl } from './xl-processes.ts';
 
 export interface XenHost {
   readonly xl: Xl;
@@ -82,9 +83,17 @@ export async function endDomain(host: XenHost, domain: LivingDomain, waiting: Wa
   await usb.release({ domid, uuid, name });
 }
 
-/** Ends everything that has the uuid, and removes its folder. @throws as `endDomain` does */
+/**
+ * Ends everything that has the uuid, xl processes that still work on it too, and removes its folder.
+ * @throws as `endDomain` does
+ */
 export async function clearAway(host: XenHost, uuid: VmUuid, waiting: Waiting = {}): Promise<void> {
-  for (const domain of await host.roster.remainsOf(uuid, waiting)) await endDomain(host, domain, waiting);
+  const { cfgFile } = host.pathsOf(uuid);
+  // One that builds goes first: what it was about to make is seen then.
+  await killXl((process) => isBuildFrom(process, cfgFile), host.clock);
+  const remains = await host.roster.remainsOf(uuid, waiting);
+  await killXl((process) => remains.some(({ domid }) => isSaveOf(process, domid)), host.clock);
+  for (const domain of remains) await endDomain(host, domain, waiting);
   await rm(host.pathsOf(uuid).folder, { recursive: true, force: true });
 }
 

@@ -53,9 +53,11 @@ async function rig() {
   const onChange = (before: LivingDomain | undefined, now: LivingDomain | undefined) =>
     changes.push([before?.run, now?.run, (now ?? before)?.domid]);
   const roster = await Roster.open({ xl, store, clock, log: silentLog, onChange });
-  /** xenstore tells of a change. */
+  /** xenstore tells of an end. */
   const fire = () => fires[0]?.();
-  return { xl, clock, roster, changes, fire, fires, nodes };
+  /** xenstore tells of a new domain. */
+  const introduce = () => fires[1]?.();
+  return { xl, clock, roster, changes, fire, introduce, fires, nodes };
 }
 
 test('questions of one moment share a look, and one is enough until something changes', async () => {
@@ -72,15 +74,45 @@ test('questions of one moment share a look, and one is enough until something ch
 
 test('an answer never comes from a look that began before the change', async () => {
   const { xl, roster, fire } = await rig();
+  const first = roster.all();
+  xl.answer(0);
+  await first;
+  roster.touch();
   const early = roster.find(uuidOf(1));
   fire();
   const late = roster.find(uuidOf(1));
-  assert.equal(xl.asked.length, 2, 'the change made it look again; the question joins that');
-  xl.answer(1, row(1, '---s--'));
+  assert.equal(xl.asked.length, 3, 'the change made it look again; the question joins that');
+  xl.answer(2, row(1, '---s--'));
   assert.equal((await late)?.run, 'shutdown');
-  xl.answer(0, row(1, '------'));
+  xl.answer(1, row(1, '------'));
   assert.equal((await early)?.run, 'running', 'it was asked before the change');
   assert.equal((await roster.find(uuidOf(1)))?.run, 'shutdown', 'the older look has not taken the place of the newer');
+});
+
+test('a domain that is introduced is looked at a little later, or with the next question', async () => {
+  const { xl, roster, introduce, clock, changes } = await rig();
+  introduce();
+  await clock.advance(5_000);
+  assert.equal(xl.asked.length, 0, 'nobody has asked for anything yet');
+  const first = roster.all();
+  xl.answer(0);
+  await first;
+  introduce();
+  await clock.advance(500);
+  introduce();
+  assert.equal(xl.asked.length, 1);
+  await clock.advance(1_000);
+  assert.equal(xl.asked.length, 2);
+  xl.answer(1, row(1, 'r-----'));
+  await clock.advance(0);
+  assert.deepEqual(changes, [[undefined, 'running', 1]]);
+  introduce();
+  const asked = roster.find(uuidOf(2));
+  assert.equal(xl.asked.length, 3);
+  xl.answer(2, row(1, 'r-----'), row(2, '--p---'));
+  await asked;
+  await clock.advance(1_500);
+  assert.equal(xl.asked.length, 3, 'what was asked for has shown it already');
 });
 
 test('what came, went or changed is told once, by whatever look', async () => {
@@ -206,8 +238,8 @@ test('a domid is proved by its node, else by a new look', async () => {
 test('a roster that is closed watches nothing and looks no more', async () => {
   const { xl, roster, fire, fires, clock } = await rig();
   const first = roster.all();
-  xl.asked[0]?.reject(new Fault('hypervisor.failed', { what: 'busy' }));
-  await assert.rejects(first);
+  xl.answer(0);
+  await first;
   fire();
   xl.asked[1]?.reject(new Fault('hypervisor.failed', { what: 'busy' }));
   await clock.advance(0);

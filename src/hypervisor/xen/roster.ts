@@ -47,6 +47,8 @@ interface Sight {
 
 const WHAT = 'The list of domains';
 const TIMEOUT_MS = 20_000;
+/** After a release a death has to be answered; a domain that is introduced is not built yet, by us or by others. */
+const LOOK_AFTER_MS = { '@releaseDomain': 0, '@introduceDomain': 1_000 } as const;
 /** No watch tells of a pause by other hands. What is older is still given at once, but looked at again. */
 const FRESH_MS = 3_000;
 const RETRY = { firstMs: 500, capMs: 10_000, jitter: 0.3 } as const;
@@ -70,7 +72,7 @@ export class Roster {
   #seen: Sight | undefined;
   #looking: { readonly changes: number; readonly sight: Promise<Sight> } | undefined;
   #failures = 0;
-  #cancelRetry = () => {};
+  #cancelLook = () => {};
   #isClosed = false;
 
   private constructor(parts: RosterParts) {
@@ -80,11 +82,10 @@ export class Roster {
   /** Begins to watch. @throws as requests to xenstore do */
   static async open(parts: RosterParts): Promise<Roster> {
     const roster = new Roster(parts);
-    const onEvent = () => roster.#note();
-    roster.#forgetResync = parts.store.onResync(onEvent);
+    roster.#forgetResync = parts.store.onResync(() => roster.#note(0));
     try {
-      for (const path of ['@introduceDomain', '@releaseDomain']) {
-        roster.#watches.push(await parts.store.watch(path, onEvent));
+      for (const [path, afterMs] of Object.entries(LOOK_AFTER_MS)) {
+        roster.#watches.push(await parts.store.watch(path, () => roster.#note(afterMs)));
       }
     } catch (error) {
       roster.close();
@@ -110,7 +111,7 @@ export class Roster {
    */
   async find(uuid: VmUuid, waiting: Waiting = {}): Promise<LivingDomain | undefined> {
     const sight = await this.#sight(Number.POSITIVE_INFINITY, waiting);
-    if (this.#parts.clock.monotonic() - sight.at > FRESH_MS) this.#lookInBackground();
+    if (this.#parts.clock.monotonic() - sight.at > FRESH_MS) this.#lookSoon(0);
     return only(sight.domains, uuid);
   }
 
@@ -147,14 +148,15 @@ export class Roster {
 
   close(): void {
     this.#isClosed = true;
-    this.#cancelRetry();
+    this.#cancelLook();
     this.#forgetResync();
     for (const watch of this.#watches) watch.close();
   }
 
-  #note(): void {
+  #note(lookAfterMs: number): void {
     this.touch();
-    this.#lookInBackground();
+    // Before the first question nobody has been told anything that could have changed.
+    if (this.#seen !== undefined) this.#lookSoon(lookAfterMs);
   }
 
   async #sight(maxAgeMs: number, waiting: Waiting): Promise<Sight> {
@@ -206,21 +208,31 @@ export class Roster {
     }
   }
 
-  /** Looks without anybody waiting for it; when that fails, again and again: a death must not be missed. */
-  #lookInBackground(): void {
-    this.#cancelRetry();
-    this.#look().then(
-      () => {
-        this.#failures = 0;
-      },
-      (error: unknown) => {
-        if (this.#isClosed) return;
-        const { clock, log } = this.#parts;
-        this.#failures++;
-        if (this.#failures === 1) log.warn('the domains could not be listed; it is tried again', { error });
-        this.#cancelRetry = clock.after(backoffMs(this.#failures, RETRY), () => this.#lookInBackground());
-      },
-    );
+  /**
+   * Looks without anybody waiting for it, unless somebody does so until then; when that fails, again and again: a death
+   * must not be missed.
+   */
+  #lookSoon(afterMs: number): void {
+    const { clock, log } = this.#parts;
+    const isOld = () => this.#seen === undefined || clock.monotonic() - this.#seen.at > FRESH_MS;
+    const look = () => {
+      if (this.#isClosed || (this.#seen?.changes === this.#changes && !isOld())) return;
+      this.#look().then(
+        () => {
+          this.#failures = 0;
+        },
+        (error: unknown) => {
+          this.#failures++;
+          if (this.#failures === 1) log.warn('the domains could not be listed; it is tried again', { error });
+          if (!this.#isClosed) this.#lookSoon(backoffMs(this.#failures, RETRY));
+        },
+      );
+    };
+    if (afterMs === 0) look();
+    else {
+      this.#cancelLook();
+      this.#cancelLook = clock.after(afterMs, look);
+    }
   }
 }
 
