@@ -22,6 +22,18 @@ test('a PV controller takes SuperSpeed devices in version 2, which is the newest
   assert.deepEqual(planned({ kernel: '/vmlinux' }), ['2 8 super', '1 4 full']);
 });
 
+test('PV controllers share their port numbers, emulated ones do not', () => {
+  const sharing = (virtMode: 'pv' | 'hvm') =>
+    plannedControllers({ ...BASE, virtMode }).map(({ sharesPortNumbers }) => sharesPortNumbers ?? false);
+  assert.deepEqual(
+    [sharing('pv'), sharing('hvm')],
+    [
+      [true, true],
+      [false, true],
+    ],
+  );
+});
+
 test('an HVM guest, and any guest of QEMU, has emulated ones', () => {
   assert.deepEqual(planned({}), ['3 8 super', '1 4 full']);
   const usbControllers = [{ type: 'auto', version: 2, ports: 6 }] as const;

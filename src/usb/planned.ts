@@ -11,6 +11,6 @@ export function plannedControllers(config: VmConfig): Controller[] {
     if (config.driver !== 'xen') return { index, version, ports, speeds: CONTROLLER_SPEEDS[version] };
     if (!isPv) return { index, version, ports, speeds: XEN_EMULATED_SPEEDS[version] };
     const pvVersion = version === 1 ? 1 : 2; // There is no PV controller of version 3.
-    return { index, version: pvVersion, ports, speeds: PV_CONTROLLER_SPEEDS[pvVersion] };
+    return { index, version: pvVersion, ports, speeds: PV_CONTROLLER_SPEEDS[pvVersion], sharesPortNumbers: true };
   });
 }
