@@ -1,18 +1,30 @@
 // `npm test`: check, build, then the tests that need processes, QEMU and guests. Any further words are test files:
 //   npm test -- test/qemu/driver.test.ts
+// `--xen` runs those of the Xen host alone. They go one after the other: each occupies both cores of a small machine.
 import { spawnSync } from 'node:child_process';
 import { globSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
-const chosen = process.argv.slice(2);
-if (chosen.length === 0) run(['scripts/check.mjs']);
+const words = process.argv.slice(2);
+const isXenAlone = words.includes('--xen');
+const chosen = words.filter((word) => word !== '--xen');
+if (words.length === 0) run(['scripts/check.mjs']);
 run(['scripts/build.mjs']);
 run(['lab/prepare.ts']);
-const files =
-  chosen.length > 0 ? chosen : globSync('test/*/*.test.ts', { cwd: root, exclude: ['test/house/**'] }).sort();
-run(['--test', '--test-concurrency=2', '--test-timeout=600000', '--test-reporter=spec', ...files]);
+const XEN = 'test/xen/*.test.ts';
+const find = (pattern, exclude) => globSync(pattern, { cwd: root, exclude }).sort();
+if (chosen.length > 0) test(chosen, { concurrency: 2, minutes: 20 });
+else {
+  if (!isXenAlone) test(find('test/*/*.test.ts', ['test/house/**', XEN]), { concurrency: 2, minutes: 10 });
+  test(find(XEN, []), { concurrency: 1, minutes: 20 });
+}
+
+function test(files, { concurrency, minutes }) {
+  const limits = [`--test-concurrency=${concurrency}`, `--test-timeout=${minutes * 60_000}`];
+  run(['--test', ...limits, '--test-reporter=spec', ...files]);
+}
 
 /** Runs Node with these words from the project's folder; a failure ends the whole run with its status. */
 function run(args) {
