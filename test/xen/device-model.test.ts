@@ -63,7 +63,7 @@ describe('the device model of a PV guest', () => {
     await usher.startDaemon();
     await usher.startGuest('work', PV_GUEST);
     const pid = await pidOf('work');
-    for (let round = 0; round < 3; round++) {
+    for (let round = 0; round < 2; round++) {
       for (const { kind, serial, port } of DEVICES) {
         const busid = await usher.plug(kind, { serial, port });
         if (round === 0) await usher.ask('usb.assign', { vm: 'work', device: `dom0:${busid}`, mode: 'auto' });
@@ -76,7 +76,7 @@ describe('the device model of a PV guest', () => {
       assert.ok(await isAlive(pid), `the device model died in round ${round + 1}`);
       assert.deepEqual(await attached('work'), ['dom0:1-2', 'dom0:1-3']);
       assert.deepEqual(await seen('work'), ['K1', 'M1']);
-      if (round < 2) for (const { serial } of DEVICES.slice(1)) await usher.pull(serial);
+      if (round < 1) for (const { serial } of DEVICES.slice(1)) await usher.pull(serial);
     }
   });
 
@@ -103,17 +103,18 @@ describe('the device model of a PV guest', () => {
   it('Usher: of an HVM guest it is said plainly that USB comes back with a new start', async () => {
     await usher.createVm('full', HVM_GUEST);
     await usher.ask('vm.start', { vm: 'full', isPaused: true });
-    await usher.ask('usb.assign', { vm: 'full', device: '0627:0001:T1:030000', mode: 'auto' });
-    await usher.waitAttached('1-1', 'full');
+    const busid = await usher.plug('tablet', { serial: 'T2', port: '4' });
+    await usher.ask('usb.assign', { vm: 'full', device: `dom0:${busid}`, mode: 'auto' });
+    await usher.waitAttached(busid, 'full');
     await usher.check(`kill -KILL ${await pidOf('full')}`);
     await usher.eventually('nothing is called attached', async () => (await attached('full')).length === 0);
     const view = await usher.eventually('it waits', async () => {
-      const device = await usher.device('1-1');
+      const device = await usher.device(busid);
       return device?.state === 'waiting' ? device : undefined;
     });
     assert.match(view.why, /device model/);
     await usher.ask('vm.destroy', { vm: 'full' });
     await usher.ask('vm.start', { vm: 'full', isPaused: true });
-    await usher.waitAttached('1-1', 'full');
+    await usher.waitAttached(busid, 'full');
   });
 });
