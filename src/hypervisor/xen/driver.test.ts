@@ -192,6 +192,17 @@ test('the console of a PV guest: a socket of its own, and a link to what xencons
   assert.equal(existsSync(socket), false);
 });
 
+test('a VM that is started again right after somebody ended its domain has its console', async (t) => {
+  const xen = await fakeXen(t);
+  const driver = xen.driver();
+  const config = xen.config(1);
+  await driver.start(config, { isPaused: false });
+  await xen.end(config.uuid);
+  await driver.start(config, { isPaused: false });
+  await xen.until('quiet', () => (xen.running === 0 ? true : undefined));
+  assert.ok((await stat(driver.consoleOf(config.uuid).socket)).isSocket());
+});
+
 test('a reset makes another domain from the same cfg, paused if it was', async (t) => {
   const xen = await fakeXen(t);
   const driver = xen.driver();

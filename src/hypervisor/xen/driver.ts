@@ -4,13 +4,13 @@
  * method means.
  */
 import { existsSync } from 'node:fs';
-import { readdir, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { type Clock, systemClock } from '../../lib/clock.ts';
-import { errnoOf, Fault, messageOf } from '../../lib/fault.ts';
+import { Fault, messageOf } from '../../lib/fault.ts';
 import { KeyedQueue } from '../../lib/keyed-queue.ts';
 import { type Log, silentLog } from '../../lib/log.ts';
-import { isUuid, type VmUuid } from '../../model/ids.ts';
+import type { VmUuid } from '../../model/ids.ts';
 import type { Attachment, UsbDevice, UsbSlot } from '../../model/usb.ts';
 import type { VmConfig } from '../../model/vm.ts';
 import type {
@@ -25,7 +25,7 @@ import type {
   StartOptions,
   Waiting,
 } from '../driver.ts';
-import { settleBuild } from './build-note.ts';
+import { adoptVm, foldersIn, type SavedDomain } from './adopt.ts';
 import { type Connection, openConnection, serveConsole } from './connection.ts';
 import { diagnoseXen } from './doctor.ts';
 import { translated, translatedForHost } from './faults.ts';
@@ -34,7 +34,6 @@ import { observeDomain } from './observation.ts';
 import { consolePaths, type DomainPaths, domainPaths } from './paths.ts';
 import type { LivingDomain } from './roster.ts';
 import { saveXen } from './save.ts';
-import { settleSave } from './save-note.ts';
 import { requestShutdown } from './shutdown.ts';
 import { startAgain, startXen } from './start.ts';
 import { Xl } from './xl.ts';
@@ -51,12 +50,6 @@ export interface XenDriverOptions {
   readonly log?: Log | undefined;
   readonly sysfsRoot?: string | undefined;
   readonly usbfsRoot?: string | undefined;
-}
-
-/** A domain whose whole state is in a file, and that only has to go. */
-interface SavedDomain {
-  readonly domid: number;
-  readonly path: string;
 }
 
 /**
@@ -263,20 +256,12 @@ export class XenDriver implements Driver {
 
   async #connect(): Promise<Connection> {
     const { xenstorePath, sysfsRoot = '/sys', usbfsRoot = '/dev/bus/usb' } = this.#options;
-    for (const uuid of await this.#folders()) this.#unsettled.add(uuid);
+    for (const uuid of await foldersIn(this.#runtimeDir)) this.#unsettled.add(uuid);
     return openConnection({
       ...{ xl: this.#xl, clock: this.#clock, log: this.#log, xenstorePath, sysfsRoot, usbfsRoot, onHint: this.#hint },
       pathsOf: (uuid) => this.#pathsOf(uuid),
       onChange: (before, now) => this.#changed(before, now),
     });
-  }
-
-  async #folders(): Promise<VmUuid[]> {
-    const names = await readdir(this.#runtimeDir).catch((error: unknown) => {
-      if (errnoOf(error) === 'ENOENT') return [];
-      throw error;
-    });
-    return names.filter((name) => isUuid(name) && name === name.toLowerCase()) as VmUuid[];
   }
 
   /** Has the VM's care work with the connection, and translates what it throws. */
@@ -288,7 +273,7 @@ export class XenDriver implements Driver {
     }
   }
 
-  /** The same for what changes a domain: when what a former daemon left is settled, and with a hint at the end. */
+  /** The same for what changes a domain: when what a former daemon left is settled. */
   #act<T>(uuid: VmUuid, work: (host: Connection) => Promise<T>): Promise<T> {
     return this.#with(uuid, async (host) => {
       await this.#settled(host, uuid);
@@ -316,6 +301,8 @@ export class XenDriver implements Driver {
         checkAborted();
         this.#starting.set(uuid, giveUp);
         try {
+          // One of a domain that somebody ended a moment ago: its socket goes with the folder.
+          await host.consoles.end(uuid);
           await work(host, signal);
           await serveConsole(host, uuid);
         } finally {
@@ -343,23 +330,14 @@ export class XenDriver implements Driver {
     return observeDomain(host, living, { isSaving: this.#saving.has(uuid), savedTo }, waiting);
   }
 
-  /** Settles what a former daemon left of the VM, once. @throws as `settleBuild` and `settleSave` do; it is tried again then */
+  /** Settles what a former daemon left of the VM, once. @throws as `adoptVm` does; it is tried again then */
   async #settled(host: Connection, uuid: VmUuid): Promise<void> {
     if (!this.#unsettled.has(uuid)) return;
     await this.#lifecycle.run(uuid, async () => {
       if (!this.#unsettled.has(uuid)) return;
-      try {
-        await settleBuild(host, uuid);
-        const savedTo = await settleSave(host, uuid);
-        const domain = await host.roster.find(uuid);
-        if (domain === undefined) await rm(host.pathsOf(uuid).folder, { recursive: true, force: true });
-        else if (savedTo !== undefined) this.#saved.set(uuid, { domid: domain.domid, path: savedTo });
-        if (domain !== undefined) await serveConsole(host, uuid);
-        this.#unsettled.delete(uuid);
-      } catch (error) {
-        this.#log.error('what a former daemon left of a VM cannot be settled', { uuid, error });
-        throw error;
-      }
+      const saved = await adoptVm(host, uuid);
+      if (saved !== undefined) this.#saved.set(uuid, saved);
+      this.#unsettled.delete(uuid);
     });
   }
 
