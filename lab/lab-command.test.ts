@@ -4,10 +4,10 @@ import { isFault } from '../src/lib/fault.ts';
 import { LAB_USAGE, parseLabCommand } from './lab-command.ts';
 
 test('words become commands', () => {
-  assert.deepEqual(parseLabCommand([]), { verb: 'start', hasGuests: true, xenstored: 'xenstored' });
-  assert.deepEqual(parseLabCommand(['start', '--no-guests']), {
+  assert.deepEqual(parseLabCommand([]), { verb: 'start', hasGuests: false, xenstored: 'xenstored' });
+  assert.deepEqual(parseLabCommand(['start', '--guests']), {
     verb: 'start',
-    hasGuests: false,
+    hasGuests: true,
     xenstored: 'xenstored',
   });
   assert.deepEqual(parseLabCommand(['start', '--oxenstored']), {
@@ -34,6 +34,7 @@ test('words become commands', () => {
 
 test('what is wrong is said, with where to look', () => {
   const wrong: readonly (readonly [readonly string[], RegExp])[] = [
+    [['start', '--guests', '--oxenstored'], /exclude each other/],
     [['plgu', 'storage'], /"plgu" is not a command/],
     [['plug'], /"plug" needs a KIND/],
     [['plug', 'banana'], /"banana" is no kind of device: storage,/],

@@ -19,7 +19,9 @@ const DEBIAN = {
     cpio: 'packs initramfs images',
     'xz-utils': 'unpacks the kernel',
     e2fsprogs: 'makes the file systems of guests and USB sticks without mounting',
-    gcc: 'builds what stands in for Xen below a real xenstored',
+    gcc: 'builds what stands in for Xen below a real xenstored, and the module xen-hcd',
+    make: 'builds the module xen-hcd',
+    libelf1: 'lets the kernel build check its modules',
     'libc6-dev': 'has the headers for that',
   },
   bench: {
