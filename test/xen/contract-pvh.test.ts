@@ -1,3 +1,0 @@
-import { testContract } from './contract.ts';
-
-testContract('pvh');
