@@ -15,6 +15,7 @@ export interface ConsoleHandOptions {
 
 const ANSWER_TIMEOUT_MS = 20_000;
 const PING_TIMEOUT_MS = 500;
+const TYPING_MS = 500;
 
 /** Makes the hand of one domain whose guest is the lab's (lab/guest.ts). */
 export function consoleHand({ connect, bootTimeoutMs, kill }: ConsoleHandOptions): GuestHand {
@@ -63,7 +64,11 @@ export function consoleHand({ connect, bootTimeoutMs, kill }: ConsoleHandOptions
       }),
     powerOff: end('poweroff', /USHER-GUEST poweroff/),
     reboot: end('reboot', /USHER-GUEST reboot/),
-    panic: () => use(async (console) => void console.command('panic')).then(() => sleep(systemClock, 100)),
+    panic: () =>
+      use(async (console) => {
+        console.command('panic');
+        await sleep(systemClock, TYPING_MS); // What is still on its way when the connection ends may be lost.
+      }),
     kill,
   };
 }

@@ -3,21 +3,25 @@ import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { XenHost } from '../../lab/xen-host.ts';
 import type { VirtMode } from '../../src/model/vm.ts';
+import type { Part } from '../contract/suite.ts';
 import { DIST } from './dom0-usher.ts';
 import { insideCargo, runInside } from './run-inside.ts';
 
-const TIMEOUT_MS = 8 * 60_000;
+const TIMEOUT_MS = 15 * 60_000;
 /** Several of the kind that most tests use; the serial numbers say what is what. */
 const PLUGGED = ['tablet', 'tablet', 'tablet', 'storage', 'storage', 'keyboard', 'mouse', 'serial'] as const;
 
-/** Registers the test of one kind of guest. */
-export function testContract(virtMode: VirtMode): void {
-  test(`the driver contract on real Xen: ${virtMode}`, async (t: TestContext) => {
+/** Registers the test of one kind of guest; each part takes some three minutes. */
+export function testContract(virtMode: VirtMode, parts: readonly Part[]): void {
+  test(`the driver contract on real Xen: ${virtMode}, ${parts.join(' ')}`, async (t: TestContext) => {
     const { folder, remove } = await insideCargo(fileURLToPath(new URL('inside/contract.ts', import.meta.url)));
     const xen = await XenHost.restore({ dist: DIST, inside: folder });
     try {
       for (const [i, kind] of PLUGGED.entries()) await xen.hands.plug(kind, { serial: `${kind}-${i + 1}` });
-      await runInside(t, xen.host, 'contract', { timeoutMs: TIMEOUT_MS, env: { XEN_KIND: virtMode } });
+      await runInside(t, xen.host, 'contract', {
+        timeoutMs: TIMEOUT_MS,
+        env: { XEN_KIND: virtMode, XEN_PARTS: parts.join(' ') },
+      });
     } finally {
       await xen.stop();
       await remove();
