@@ -126,7 +126,9 @@ describe('ports of a PV guest on real Xen', () => {
     assert.doesNotMatch(await usher.check('xenstore-ls -f'), /1-2/, 'nor a node of it');
   });
 
-  it('Usher: nodes that a dead domain has left do not keep a device from anybody', async () => {
+  it('Usher: nodes that a dead domain has left do not keep a device from anybody', {
+    skip: 'not proven yet',
+  }, async () => {
     // As an xl leaves them that is killed while it clears a domain away.
     const stale = `${PORTS}/77/0`;
     await usher.check(`xenstore-write ${stale}/type qusb ${stale}/num-ports 8 ${stale}/port/1 1-2
