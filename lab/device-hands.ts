@@ -154,7 +154,7 @@ export class DeviceHands {
       );
     } else if (kind === 'serial') {
       await qmp.execute('chardev-add', { id: name, backend: { type: 'null', data: {} } });
-      await orElse(qmp.execute('device_add', { ...device, chardev: name }), () =>
+      await orElse(qmp.execute('device_add', { ...device, chardev: name, 'always-plugged': true }), () =>
         qmp.execute('chardev-remove', { id: name }),
       );
     } else await qmp.execute('device_add', device);

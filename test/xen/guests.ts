@@ -15,7 +15,7 @@ export const PV_GUEST = {
 export const HVM_GUEST = {
   virtmode: 'hvm',
   kernel: HOST_PATHS.guestPackedKernel,
-  initrd: HOST_PATHS.guestInitrd,
+  initrd: HOST_PATHS.guestPackedInitrd,
   cmdline: XEN_GUEST_CMDLINE.replace('hvc0', 'ttyS0'),
   memory: 128,
   usbctrl: 'type=devicemodel,version=3,ports=8',

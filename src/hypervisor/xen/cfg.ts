@@ -6,6 +6,7 @@ import { Fault } from '../../lib/fault.ts';
 import { type UsbControllerConfig, type VirtMode, type VmConfig, virtModeOf } from '../../model/vm.ts';
 import { diskSpecs } from './cfg-disk.ts';
 import { printCfg } from './cfg-text.ts';
+import { controllerArgs, type PlacedController } from './emulated-controllers.ts';
 import type { DomainPaths } from './paths.ts';
 
 export interface Cfg {
@@ -17,10 +18,11 @@ export interface Cfg {
 
 /**
  * Gives the cfg for `xl create -e` and `xl restore -e`, Xen 4.17 and newer. A death is answered by our monitor alone, so
- * every `on_…` says `preserve`: should an xl ever watch over the domain, it leaves the dead one to us.
+ * every `on_…` says `preserve`: should an xl ever watch over the domain, it leaves the dead one to us. `emulated` are the
+ * emulated controllers of a guest that goes on from a save; the config then has the others only.
  * @throws Fault `vm.start_failed` for what xl cannot be told
  */
-export function makeCfg(config: VmConfig, paths: DomainPaths): Cfg {
+export function makeCfg(config: VmConfig, paths: DomainPaths, emulated: readonly PlacedController[] = []): Cfg {
   const { uuid, name, kernel, initrd, cmdline, memoryMiB, vcpus } = config;
   const kind = virtModeOf(config);
   const isHvm = kind === 'hvm';
@@ -43,7 +45,10 @@ export function makeCfg(config: VmConfig, paths: DomainPaths): Cfg {
       ['disk', diskSpecs(config, kind)],
       ['usbctrl', controllers],
       ...(isHvm ? hvmSettings(config) : []),
-      ['device_model_args', [...qmpArgs(paths), ...(isHvm ? serialArgs(config, paths) : [])]],
+      [
+        'device_model_args',
+        [...qmpArgs(paths), ...(isHvm ? serialArgs(config, paths) : []), ...controllerArgs(emulated)],
+      ],
       ...preserve,
     ]);
     if (config.serial !== undefined && !isHvm) {

@@ -12,7 +12,6 @@ import type { DomainPaths } from './paths.ts';
 import type { LivingDomain, Roster } from './roster.ts';
 import type { XenUsb } from './usb.ts';
 import type { Xl } from './xl.ts';
-import { SHUTDOWN_REASON } from './xl-list.ts';
 import { isBuildFrom, isSaveOf, killXl } from './xl-processes.ts';
 
 export interface XenHost {
@@ -92,7 +91,7 @@ export async function clearAway(host: XenHost, uuid: VmUuid, waiting: Waiting = 
   // One that builds goes first: what it was about to make is seen then.
   await killXl((process) => isBuildFrom(process, cfgFile), host.clock);
   const remains = await host.roster.remainsOf(uuid, waiting);
-  await killXl((process) => remains.some(({ domid }) => isSaveOf(process, domid)), host.clock);
+  await killXl((process) => remains.some((domain) => isSaveOf(process, domain)), host.clock);
   for (const domain of remains) await endDomain(host, domain, waiting);
   await rm(host.pathsOf(uuid).folder, { recursive: true, force: true });
 }
@@ -110,11 +109,6 @@ export async function describeDomain(
   const description = describeFromList(untrustedList, uuid);
   if (description !== undefined) return description;
   throw new Fault('hypervisor.failed', { what: `xl does not tell what domain ${printable(name, 70)} is made of` });
-}
-
-/** Tells whether the domain lies suspended: its state was being saved, or has been. */
-export function isSuspended({ run, reason }: LivingDomain): boolean {
-  return run === 'shutdown' && reason === SHUTDOWN_REASON.suspend;
 }
 
 /**

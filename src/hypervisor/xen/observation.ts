@@ -2,8 +2,8 @@
 import { isFault } from '../../lib/fault.ts';
 import type { Domain, Waiting } from '../driver.ts';
 import { deathOf } from './death.ts';
-import { isSuspended, type XenHost } from './host.ts';
-import type { LivingDomain } from './roster.ts';
+import type { XenHost } from './host.ts';
+import { isSuspended, type LivingDomain } from './roster.ts';
 import { isSaveOf, listCommands } from './xl-processes.ts';
 
 /** What this process itself does to the domain, or has done. */
@@ -25,7 +25,7 @@ export async function observeDomain(
     const [usb, stubdom, power] = await Promise.all([
       host.usb.observe(living, waiting),
       host.store.read(`/local/domain/${domid}/image/device-model-domid`, waiting),
-      powerOf(living, deeds),
+      powerOf(host, living, deeds, waiting),
     ]);
     const stubdomDomid = /^\d{1,5}$/.test(stubdom ?? '') ? Number(stubdom) : -1;
     return { uuid, name, handle: domid, ...power, ...usb, stubdomDomid };
@@ -35,13 +35,30 @@ export async function observeDomain(
   }
 }
 
-async function powerOf(living: LivingDomain, { isSaving, savedTo }: OwnDeeds): Promise<Pick<Domain, 'run' | 'death'>> {
-  const { domid, run, reason } = living;
+type Power = Pick<Domain, 'run' | 'death'>;
+
+async function powerOf(
+  host: XenHost,
+  living: LivingDomain,
+  { isSaving, savedTo }: OwnDeeds,
+  waiting: Waiting,
+): Promise<Power> {
   if (savedTo !== undefined) {
     return { run: 'dead', death: { reason: 'suspend', detail: `its state is saved in ${savedTo}`, savedTo } };
   }
   if (isSaving) return { run: 'saving' };
+  if (!isSuspended(living)) return plainPower(living);
+  if (await isBeingSaved(living)) return { run: 'saving' };
+  // The xl that saved it may have ended since it was seen, and a checkpoint lets it go on.
+  const now = await host.roster.findNow(living.uuid, waiting);
+  return plainPower(now?.domid === living.domid ? now : living);
+}
+
+function plainPower({ run, reason }: LivingDomain): Power {
   if (run !== 'shutdown' || reason === undefined) return { run: run === 'paused' ? 'paused' : 'running' };
-  const isBeingSaved = isSuspended(living) && (await listCommands('xl')).some((process) => isSaveOf(process, domid));
-  return isBeingSaved ? { run: 'saving' } : { run: 'dead', death: deathOf(reason) };
+  return { run: 'dead', death: deathOf(reason) };
+}
+
+async function isBeingSaved(domain: LivingDomain): Promise<boolean> {
+  return (await listCommands('xl')).some((process) => isSaveOf(process, domain));
 }

@@ -248,3 +248,20 @@ test('a roster that is closed watches nothing and looks no more', async () => {
   await clock.advance(60_000);
   assert.equal(xl.asked.length, 2);
 });
+
+test('a domain that lies suspended is looked at and told of until it goes on: no watch tells that', async () => {
+  const { xl, clock, roster, changes } = await rig();
+  const first = roster.all();
+  xl.answer(0, row(1, '---ss-'));
+  await first;
+  await clock.advance(3_000);
+  xl.answer(1, row(1, '---ss-'));
+  await clock.advance(0);
+  assert.deepEqual(changes, [['shutdown', 'shutdown', 1]]);
+  await clock.advance(3_000);
+  xl.answer(2, row(1, '-b----'));
+  await clock.advance(0);
+  assert.deepEqual(changes.at(-1), ['shutdown', 'running', 1]);
+  await clock.advance(60_000);
+  assert.equal(xl.asked.length, 3);
+});

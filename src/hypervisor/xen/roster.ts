@@ -12,7 +12,7 @@ import type { XenstoreClient } from '../../wire/xenstore/client.ts';
 import type { Watch } from '../../wire/xenstore/watches.ts';
 import type { Waiting } from '../driver.ts';
 import type { Xl } from './xl.ts';
-import { type ListedDomain, parseXlList, XlListError } from './xl-list.ts';
+import { type ListedDomain, parseXlList, SHUTDOWN_REASON, XlListError } from './xl-list.ts';
 
 /** A domain that is there, dead ones too until they are destroyed. */
 export interface LivingDomain {
@@ -63,6 +63,7 @@ const NO_UUID = '00000000-0000-0000-0000-000000000000';
  *   question, which `FRESH_MS` bounds.
  * - Looks are shared: questions of one moment make one `xl list`. An older look never takes the place of a newer one.
  * - After each change that xenstore tells of, it looks by itself, until that works, and tells what is different.
+ * - No watch tells that a guest which lay suspended goes on, so one that does is looked at, and told of, again and again.
  */
 export class Roster {
   readonly #parts: RosterParts;
@@ -73,6 +74,7 @@ export class Roster {
   #looking: { readonly changes: number; readonly sight: Promise<Sight> } | undefined;
   #failures = 0;
   #cancelLook = () => {};
+  #cancelFollowUp = () => {};
   #isClosed = false;
 
   private constructor(parts: RosterParts) {
@@ -149,6 +151,7 @@ export class Roster {
   close(): void {
     this.#isClosed = true;
     this.#cancelLook();
+    this.#cancelFollowUp();
     this.#forgetResync();
     for (const watch of this.#watches) watch.close();
   }
@@ -196,6 +199,7 @@ export class Roster {
   #take(sight: Sight): void {
     const before = this.#seen;
     this.#seen = sight;
+    this.#followUp(sight);
     if (before === undefined || this.#isClosed) return;
     const [old, now] = [before, sight].map(({ domains }) => new Map(domains.map((domain) => [domain.domid, domain])));
     for (const [domid, domain] of old ?? []) {
@@ -204,8 +208,19 @@ export class Roster {
     for (const [domid, domain] of now ?? []) {
       const was = old?.get(domid);
       if (was?.uuid !== domain.uuid) this.#parts.onChange(undefined, domain);
-      else if (was.run !== domain.run || was.reason !== domain.reason) this.#parts.onChange(was, domain);
+      else if (was.run !== domain.run || was.reason !== domain.reason || isSuspended(domain)) {
+        this.#parts.onChange(was, domain);
+      }
     }
+  }
+
+  #followUp({ domains }: Sight): void {
+    this.#cancelFollowUp();
+    if (this.#isClosed || !domains.some(isSuspended)) return;
+    this.#cancelFollowUp = this.#parts.clock.after(FRESH_MS, () => {
+      this.touch();
+      this.#lookSoon(0);
+    });
   }
 
   /**
@@ -234,6 +249,11 @@ export class Roster {
       this.#cancelLook = clock.after(afterMs, look);
     }
   }
+}
+
+/** Tells whether the domain lies suspended: its state is being saved, or has been. */
+export function isSuspended({ run, reason }: LivingDomain): boolean {
+  return run === 'shutdown' && reason === SHUTDOWN_REASON.suspend;
 }
 
 /** What of xl's list counts: nobody's domains and those that are as good as gone are left out. */

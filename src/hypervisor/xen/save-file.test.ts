@@ -53,6 +53,29 @@ test('a whole file of this VM is opened, with what it says of the guest', async 
   assert.deepEqual(opened.saved.controllers, [{ type: 'qusb', version: 2, ports: 8 }]);
 });
 
+test('the emulated controllers of an HVM guest are found where its device model had them', async () => {
+  const json = JSON.parse(sampleConfig(UUID)) as Record<string, unknown>;
+  const hvm = (more: object) =>
+    JSON.stringify({
+      ...json,
+      c_info: { type: 'hvm', name: 'web', uuid: UUID },
+      usbctrls: [{ type: 'devicemodel', devid: 1, version: 3, ports: 8 }],
+      ...more,
+    });
+  const state = Buffer.concat([Buffer.alloc(8 + 5000), Buffer.from('\x04\0\0\0\x07\x110000:00:05.0/xhci', 'latin1')]);
+  const config: VmConfig = { ...CONFIG, virtMode: 'hvm' };
+  const pages = [Buffer.alloc(70_000)];
+  await writeFile(path, sampleSave({ config: hvm({}), pages, emulator: [state] }));
+  const { file, emulated, saved } = await openSaveFile(path, config, undefined);
+  await file.close();
+  assert.deepEqual(emulated, [{ index: 1, version: 3, ports: 8, pciSlot: 5 }]);
+  assert.deepEqual(saved.controllers, []);
+  await writeFile(path, sampleSave({ config: hvm({}), pages }));
+  assert.match((await refusal(config)).message, /does not tell where its USB controllers were/);
+  await writeFile(path, sampleSave({ config: hvm({ usbctrls: [] }), pages }));
+  await (await openSaveFile(path, config, undefined)).file.close();
+});
+
 test('a file that is cut is refused, and is told as such', async () => {
   const bytes = sampleSave({ config: sampleConfig(UUID), pages: [Buffer.alloc(100_000), Buffer.alloc(77)] });
   for (const length of [0, 1, 47, 60, 1000, 50_000, bytes.length - 90, bytes.length - 1]) {

@@ -3,8 +3,9 @@ import type { FileHandle } from 'node:fs/promises';
 import { errnoOf, Fault, reasonOf } from '../../lib/fault.ts';
 import { openRegularFile } from '../../lib/regular-file.ts';
 import type { VmConfig } from '../../model/vm.ts';
+import { type PlacedController, placeControllers } from './emulated-controllers.ts';
 import { SaveFollower } from './save-follower.ts';
-import { SaveStreamError } from './save-stream.ts';
+import { SaveStreamError, type Span } from './save-stream.ts';
 import { differenceTo, parseSavedConfig, type SavedConfig } from './saved-config.ts';
 
 /** A file that was checked. Whoever opened it closes it. */
@@ -12,7 +13,12 @@ export interface OpenSaveFile {
   readonly file: FileHandle;
   readonly bytes: number;
   readonly saved: SavedConfig;
+  /** The emulated controllers that the guest had, all of them. */
+  readonly emulated: readonly PlacedController[];
 }
+
+/** QEMU's state of a guest without a screen has some 100 KiB. */
+const MAX_MODEL_STATE_BYTES = 64 * 1024 * 1024;
 
 /**
  * Opens a save file of the VM and follows its records to their end, so that a file that was cut off or is not xl's never
@@ -38,10 +44,25 @@ export async function openSaveFile(
     if (saved === undefined) throw refuse('the config in it is not understood');
     const difference = differenceTo(saved, config);
     if (difference !== undefined) throw refuse(difference);
-    return { file, bytes: follower.bytes, saved };
+    const emulated = await placesOf(file, saved, follower.modelState);
+    if (emulated === undefined)
+      throw refuse('the state of its device model does not tell where its USB controllers were');
+    return { file, bytes: follower.bytes, saved, emulated };
   } catch (error) {
     await file.close();
     if (error instanceof SaveStreamError) throw refuse(error.message, error);
     throw errnoOf(error) === undefined ? error : refuse(reasonOf(error), error);
   }
+}
+
+async function placesOf(
+  file: FileHandle,
+  { emulated, placed }: SavedConfig,
+  span: Span | undefined,
+): Promise<PlacedController[] | undefined> {
+  if (emulated.length === 0) return [...placed];
+  if (span === undefined || span.bytes > MAX_MODEL_STATE_BYTES) return undefined;
+  const untrustedState = Buffer.alloc(span.bytes);
+  const { bytesRead } = await file.read(untrustedState, 0, span.bytes, span.at);
+  return placeControllers(emulated, placed, untrustedState.subarray(0, bytesRead));
 }

@@ -1,6 +1,6 @@
 /** Follows a save file while it is being written, or after: how far it has come, and whether it is whole. Reads headers only. */
 import type { FileHandle } from 'node:fs/promises';
-import { type SaveStage, SaveStreamParser } from './save-stream.ts';
+import { type SaveStage, SaveStreamParser, type Span } from './save-stream.ts';
 
 /** Enough for the header of a record; bodies are passed over. */
 const READ_BYTES = 4096;
@@ -33,6 +33,11 @@ export class SaveFollower implements AsyncDisposable {
 
   get untrustedConfig(): string {
     return this.#parser.untrustedConfig ?? '';
+  }
+
+  /** Where the state of the device model stands, when there is one and it has been come to. */
+  get modelState(): Span | undefined {
+    return this.#parser.modelState;
   }
 
   /**

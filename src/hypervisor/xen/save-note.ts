@@ -8,9 +8,9 @@ import { basename, dirname, isAbsolute } from 'node:path';
 import { removeLeftovers, writeFileAtomic } from '../../lib/atomic-file.ts';
 import { sleep } from '../../lib/clock.ts';
 import type { VmUuid } from '../../model/ids.ts';
-import { isSuspended, pauseDomain, revive, unpauseDomain, type XenHost } from './host.ts';
+import { pauseDomain, revive, unpauseDomain, type XenHost } from './host.ts';
 import type { DomainPaths } from './paths.ts';
-import type { LivingDomain } from './roster.ts';
+import { isSuspended, type LivingDomain } from './roster.ts';
 import { SaveFollower } from './save-follower.ts';
 import { areGoneWithin, type CommandProcess, isSaveOf, killHelperOf, killXl, listCommands } from './xl-processes.ts';
 
@@ -82,8 +82,8 @@ export async function putBack(host: XenHost, uuid: VmUuid, wasRunning: boolean):
  * Ends an xl that still saves the domain, in such a way that it resumes the guest: see save.ts. Its file is that which it
  * was handed.
  */
-async function endSave({ clock, roster }: XenHost, { domid }: LivingDomain): Promise<void> {
-  const isMeant = (process: CommandProcess) => isSaveOf(process, domid);
+async function endSave({ clock, roster }: XenHost, domain: LivingDomain): Promise<void> {
+  const isMeant = (process: CommandProcess) => isSaveOf(process, domain);
   for (const process of (await listCommands('xl')).filter(isMeant)) {
     const path = await readlink(`/proc/${process.pid}/fd/3`).catch(() => '');
     const file = await open(path, 'r').catch(() => undefined);

@@ -32,6 +32,7 @@ const MAX_CONFIG_BYTES = 4 * 1024 * 1024;
 const LIBXL_HEADER = Buffer.from('LibxlFmt\0\0\0\x02\0\0\0\0', 'latin1');
 const LIBXL_END = 0;
 const LIBXL_LIBXC_CONTEXT = 1;
+const LIBXL_EMULATOR_CONTEXT = 3;
 
 /** libxc: eight bytes of ones, `XENF`; then version (3 since Xen 4.14, 2 before) and options, big-endian. */
 const LIBXC_HEADER_BYTES = 24;
@@ -54,6 +55,12 @@ interface Next {
   readonly step: Step;
 }
 
+/** A part of the file, in bytes. */
+export interface Span {
+  readonly at: number;
+  readonly bytes: number;
+}
+
 /**
  * INVARIANTS: it keeps no more than one header, or the config; once it has thrown it stays broken.
  */
@@ -61,9 +68,12 @@ export class SaveStreamParser {
   #held: Buffer[] = [];
   #heldBytes = 0;
   #passable = 0;
+  /** How many bytes have come, or were passed over. */
+  #position = 0;
   #next: Next;
   #stage: SaveStage = 'head';
   #config: string | undefined;
+  #modelState: Span | undefined;
 
   constructor() {
     this.#next = { bytes: HEADER_BYTES, step: (bytes) => this.#takeHeader(bytes) };
@@ -78,6 +88,11 @@ export class SaveStreamParser {
     return this.#config;
   }
 
+  /** Where the state of the device model stands, in bytes from the file's begin; only HVM guests have one. */
+  get modelState(): Span | undefined {
+    return this.#modelState;
+  }
+
   /** How many of the next bytes nobody looks at: a reader of a file may pass over them. */
   get passable(): number {
     return this.#passable;
@@ -87,6 +102,7 @@ export class SaveStreamParser {
   pass(bytes: number): void {
     if (bytes > this.#passable) throw new RangeError(`only ${this.#passable} bytes may be passed over`);
     this.#passable -= bytes;
+    this.#position += bytes;
   }
 
   /** Takes a chunk. @throws SaveStreamError when these bytes are no save of xl, or more than one */
@@ -95,11 +111,13 @@ export class SaveStreamParser {
       if (this.#stage === 'whole') throw new SaveStreamError('there is more behind its end');
       const passed = Math.min(this.#passable, chunk.length - at);
       this.#passable -= passed;
+      this.#position += passed;
       at += passed;
       const part = chunk.subarray(at, at + this.#next.bytes - this.#heldBytes);
       if (part.length === 0) continue;
       this.#held.push(part);
       this.#heldBytes += part.length;
+      this.#position += part.length;
       at += part.length;
       if (this.#heldBytes === this.#next.bytes) this.#advance();
     }
@@ -149,6 +167,7 @@ export class SaveStreamParser {
       this.#stage = 'whole';
       return { bytes: 0, step: () => this.#next };
     }
+    if (type === LIBXL_EMULATOR_CONTEXT) this.#modelState = { at: this.#position, bytes: padded };
     if (type !== LIBXL_LIBXC_CONTEXT) return this.#libxlRecord(padded);
     if (this.#stage !== 'head') throw new SaveStreamError('it has memory twice');
     return { after: padded, bytes: LIBXC_HEADER_BYTES, step: (header) => this.#takeLibxcHeader(header) };

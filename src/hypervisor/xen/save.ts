@@ -124,7 +124,7 @@ async function watchOver(input: SaveInput, follower: SaveFollower, ended: AbortS
   let movedAt = clock.monotonic();
   for (let bytes = 0; !ended.aborted; ) {
     const stage = await follower.look();
-    if (signal?.aborted && stage === 'memory') await undoSave(domain.domid);
+    if (signal?.aborted && stage === 'memory') await undoSave(domain);
     if (follower.bytes > bytes) {
       movedAt = clock.monotonic();
       bytes = follower.bytes;
@@ -142,8 +142,8 @@ async function watchOver(input: SaveInput, follower: SaveFollower, ended: AbortS
   if (signal?.aborted) throw new Fault('aborted', { what }, { cause: signal.reason });
 }
 
-async function undoSave(domid: number): Promise<void> {
-  for (const process of await listCommands('xl')) if (isSaveOf(process, domid)) await killHelperOf(process.pid);
+async function undoSave(domain: LivingDomain): Promise<void> {
+  for (const process of await listCommands('xl')) if (isSaveOf(process, domain)) await killHelperOf(process.pid);
 }
 
 /** Puts the guest back to what it was, and gives the fault to tell. */

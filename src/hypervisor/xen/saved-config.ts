@@ -5,14 +5,19 @@
 import { printable } from '../../lib/text.ts';
 import type { UsbControllerConfig, VmConfig } from '../../model/vm.ts';
 import { virtModeOf } from '../../model/vm.ts';
+import { type EmulatedController, type PlacedController, parseControllerArgs } from './emulated-controllers.ts';
 
 export interface SavedConfig {
   readonly uuid: string;
   readonly untrustedName: string;
   /** What must not differ; each a short text, so that a difference can be shown. */
   readonly topology: Topology;
-  /** The controllers that the guest had at that moment, in the order of their numbers. */
+  /** The PV controllers that the guest had at that moment, in the order of their numbers. */
   readonly controllers: readonly UsbControllerConfig[];
+  /** The emulated ones that xl made: where they were, the state of the device model tells. */
+  readonly emulated: readonly EmulatedController[];
+  /** Those that were words of the device model's command line, because the guest had been restored before. */
+  readonly placed: readonly PlacedController[];
 }
 
 export interface Topology {
@@ -45,7 +50,11 @@ export function parseSavedConfig(untrustedJson: string): SavedConfig | undefined
     uuid: uuid.toLowerCase(),
     untrustedName: name,
     topology: { kind, memory: `${(memoryKib as number) / 1024} MiB`, vcpus: String(vcpus), disks: disks.join(' ') },
-    controllers: known.map(({ controller }) => controller),
+    controllers: known.map(({ controller }) => controller).filter(({ type }) => type !== 'devicemodel'),
+    emulated: known.flatMap(({ devid: index, controller: { type, version, ports } }) =>
+      type === 'devicemodel' ? [{ index, version, ports }] : [],
+    ),
+    placed: parseControllerArgs(JSON.stringify(build['extra'] ?? [])),
   };
 }
 

@@ -1,5 +1,5 @@
 /** Has xl build a domain, new or from a save, or leaves nothing of it. */
-import { lstat, mkdir, rename, rm, symlink, unlink } from 'node:fs/promises';
+import { lstat, mkdir, readFile, rename, rm, symlink, unlink } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { makePrivateFolder, writeFileAtomic } from '../../lib/atomic-file.ts';
 import { errnoOf, Fault, isFault, reasonOf } from '../../lib/fault.ts';
@@ -8,7 +8,8 @@ import type { StartOptions } from '../driver.ts';
 import { checkVmFiles } from '../vm-files.ts';
 import { removeBuildNote, writeBuildNote } from './build-note.ts';
 import { makeCfg } from './cfg.ts';
-import { clearAway, unpauseDomain, type XenHost } from './host.ts';
+import { parseControllerArgs, writeControllerNodes } from './emulated-controllers.ts';
+import { clearAway, findAlive, unpauseDomain, type XenHost } from './host.ts';
 import { checkSocketPaths, type DomainPaths } from './paths.ts';
 import { type OpenSaveFile, openSaveFile } from './save-file.ts';
 
@@ -51,6 +52,7 @@ export async function startAgain(host: XenHost, config: Named, options: StartOpt
   try {
     await writeBuildNote(paths);
     await runXl(host, config, options, undefined);
+    await noteControllers(host, config, options);
     await removeBuildNote(paths);
   } catch (error) {
     throw await leaveNothing(host, config, startFault(error, config, options));
@@ -67,7 +69,7 @@ async function build(
 ): Promise<void> {
   const { uuid, name } = config;
   const paths = host.pathsOf(uuid);
-  const { text, notes } = makeCfg(config, paths);
+  const { text, notes } = makeCfg(config, paths, saved?.emulated);
   for (const note of notes) options.onWarning?.(note);
   try {
     await prepareFolders(paths);
@@ -75,6 +77,7 @@ async function build(
     await writeBuildNote(paths);
     await prepareLog(paths, config);
     await runXl(host, config, options, saved);
+    await noteControllers(host, config, options);
     await removeBuildNote(paths);
     if (saved !== undefined && !options.isPaused) await unpauseDomain(host, uuid, options);
     host.log.info('a domain was started', { vm: name, uuid, isRestored: saved !== undefined });
@@ -112,6 +115,14 @@ async function runXl(
     await host.xl.run(words, { what, signal, timeoutMs, files: [saved.file.fd] });
   }
   host.roster.touch();
+}
+
+/** Has xenstore know the controllers that are words of the device model, of which xl knows nothing. */
+async function noteControllers(host: XenHost, { uuid }: Named, { signal }: StartOptions): Promise<void> {
+  const controllers = parseControllerArgs(await readFile(host.pathsOf(uuid).cfgFile, 'utf8'));
+  if (controllers.length === 0) return;
+  const { domid } = await findAlive(host, uuid, { signal });
+  await writeControllerNodes(host.store, domid, controllers);
 }
 
 /** Xen's names are unique on a host, over all domains, whoever made them. */

@@ -29,9 +29,21 @@ export async function listCommands(name: string, procRoot = '/proc'): Promise<Co
   return found.flat();
 }
 
-/** Tells whether an xl saves that domain; it takes a domid as the first word that is no option. */
-export function isSaveOf({ words: [command, ...rest] }: CommandProcess, domid: number): boolean {
-  return command === 'save' && rest.find((word) => !word.startsWith('-')) === String(domid);
+/** Tells whether an xl writes that domain's state to a file or to another host; it takes a domid or a name. */
+export function isSaveOf(
+  { words: [command, ...rest] }: CommandProcess,
+  { domid, name }: { readonly domid: number; readonly name: string },
+): boolean {
+  const isMeant = (word: string) => word === String(domid) || word === name;
+  // The options of "migrate" have values, which nobody needs to know here: a word too many does no harm.
+  if (command === 'migrate') return rest.some(isMeant);
+  return (
+    command === 'save' &&
+    rest
+      .filter((word) => !word.startsWith('-'))
+      .slice(0, 1)
+      .some(isMeant)
+  );
 }
 
 /** Tells whether an xl builds a domain from that cfg file: it creates or restores it. */

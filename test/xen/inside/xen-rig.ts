@@ -4,21 +4,24 @@
  */
 import { spawn } from 'node:child_process';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { Duplex } from 'node:stream';
 import { GuestConsole } from '../../../lab/console.ts';
 import { XEN_GUEST_CMDLINE } from '../../../lab/guest.ts';
 import { HOST_PATHS } from '../../../lab/host-image.ts';
 import { makeCfg } from '../../../src/hypervisor/xen/cfg.ts';
 import { XenDriver } from '../../../src/hypervisor/xen/driver.ts';
+import { writeControllerNodes } from '../../../src/hypervisor/xen/emulated-controllers.ts';
 import { domainPaths } from '../../../src/hypervisor/xen/paths.ts';
+import { openSaveFile } from '../../../src/hypervisor/xen/save-file.ts';
 import { sleep, systemClock } from '../../../src/lib/clock.ts';
 import { pollUntil } from '../../../src/lib/deadline.ts';
 import { exec } from '../../../src/lib/exec.ts';
 import { newUuid, type VmUuid } from '../../../src/model/ids.ts';
 import { SOFTWARE_KINDS, type SoftwareKind, type UsbDevice } from '../../../src/model/usb.ts';
-import type { UsbControllerConfig, VirtMode } from '../../../src/model/vm.ts';
+import type { UsbControllerConfig, VirtMode, VmConfig } from '../../../src/model/vm.ts';
 import { SysfsSource } from '../../../src/usb/sysfs.ts';
+import { XenstoreClient } from '../../../src/wire/xenstore/client.ts';
 import { consoleHand } from '../../contract/console-hand.ts';
 import type { Rig } from '../../contract/rig.ts';
 import { makeSoftwareDevice } from '../../contract/software-device.ts';
@@ -38,13 +41,15 @@ const HOST_KINDS: readonly SoftwareKind[] = ['tablet', 'storage', 'keyboard', 'm
 
 /** Makes the rig. The first guest boots; its state is kept, and later ones go on from that. */
 export async function makeXenRig({ virtMode, devices }: XenRigOptions): Promise<Rig> {
-  const folder = await mkdtemp('/run/usher-contract-');
+  // Not in memory, of which dom0 has too little for the saves.
+  const folder = await mkdtemp('/root/contract-');
   const [runtimeDir, stateDir, saves] = [join(folder, 'run'), join(folder, 'state'), join(folder, 'saves')];
   await mkdir(saves);
   const fullFolder = await mountFull(join(folder, 'full'));
+  const store = await XenstoreClient.connect();
   const source = new SysfsSource();
   const booted = join(folder, 'booted');
-  let hasBooted = false;
+  let first: VmConfig | undefined;
   let made = 0;
   const guest = (uuid: VmUuid) =>
     consoleHand({
@@ -62,7 +67,7 @@ export async function makeXenRig({ virtMode, devices }: XenRigOptions): Promise<
       driver: 'xen',
       virtMode,
       kernel: virtMode === 'hvm' ? HOST_PATHS.guestPackedKernel : HOST_PATHS.guestKernel,
-      initrd: HOST_PATHS.guestInitrd,
+      initrd: virtMode === 'hvm' ? HOST_PATHS.guestPackedInitrd : HOST_PATHS.guestInitrd,
       cmdline: XEN_GUEST_CMDLINE.replace('hvc0', virtMode === 'hvm' ? 'ttyS0' : 'hvc0'),
       memoryMiB: 128,
       vcpus: 1,
@@ -86,18 +91,23 @@ export async function makeXenRig({ virtMode, devices }: XenRigOptions): Promise<
     guest,
     resetMakesNewDomain: true,
     async boot(driver, config) {
-      if (!hasBooted) {
+      if (first === undefined) {
         await driver.start(config, { isPaused: false });
         await guest(config.uuid).waitReady();
         await exec(['xl', 'save', '-c', config.name, booted], { timeoutMs: XL_TIMEOUT_MS });
-        hasBooted = true;
+        first = config;
         return;
       }
       // Not by the driver: it would refuse the save of another VM.
       const paths = domainPaths(runtimeDir, stateDir, config.uuid);
+      const { file, saved, emulated } = await openSaveFile(booted, first, undefined);
+      await file.close();
       await mkdir(paths.folder, { recursive: true, mode: 0o700 });
-      await writeFile(paths.cfgFile, makeCfg(config, paths).text);
+      await mkdir(dirname(paths.consoleLog), { recursive: true, mode: 0o700 });
+      const { text } = makeCfg({ ...config, usbControllers: saved.controllers }, paths, emulated);
+      await writeFile(paths.cfgFile, text);
       await exec(['xl', 'restore', '-e', paths.cfgFile, booted], { timeoutMs: XL_TIMEOUT_MS });
+      await writeControllerNodes(store, await domidOf(config.uuid), emulated);
       await guest(config.uuid).waitReady();
     },
     folder: saves,
@@ -105,6 +115,7 @@ export async function makeXenRig({ virtMode, devices }: XenRigOptions): Promise<
     elapse: (ms) => sleep(systemClock, ms),
     patienceMs: BOOT_TIMEOUT_MS,
     close: async () => {
+      store.close();
       if (fullFolder !== undefined) await exec(['umount', fullFolder], { timeoutMs: SHORT_TIMEOUT_MS });
       await rm(folder, { recursive: true });
     },
