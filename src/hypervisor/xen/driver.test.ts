@@ -9,6 +9,9 @@ import { domainPaths } from './paths.ts';
 import { failing, fakeXen, printing } from './testing/fake-xen.ts';
 import { sampleConfig, sampleSave } from './testing/sample-save.ts';
 
+/** `SHUTDOWN_suspend`. */
+const SUSPEND = 2;
+
 async function refusal(code: FaultCode, promise: Promise<unknown>): Promise<Fault> {
   try {
     await promise;
@@ -83,6 +86,17 @@ test('each way to end is told by its own word', async (t) => {
     await xen.shutDown(uuid, number);
     assert.equal((await xen.until('it', () => driver.find(uuid))).death?.reason, reason);
   }
+});
+
+test('a guest that an xl has saved and resumed is never called dead: no watch tells that it goes on', async (t) => {
+  const xen = await fakeXen(t);
+  const driver = xen.driver();
+  const { uuid } = await driver.start(xen.config(1), { isPaused: false });
+  await xen.shutDown(uuid, SUSPEND);
+  await xen.until('it is seen', async () => ((await driver.find(uuid))?.run === 'dead' ? true : undefined));
+  delete xen.domain(uuid).reason;
+  const found = await driver.find(uuid);
+  assert.deepEqual([found?.run, found?.death], ['running', undefined]);
 });
 
 test('domains that others made, unmade and paused are seen, with hints', async (t) => {
