@@ -1,52 +1,26 @@
 /**
- * USB of Xen's domains: PVUSB (`qusb`) for PV and PVH, controllers that the device model emulates for HVM. The present is
- * read from xenstore, /proc and sysfs each time; what others did by hand is seen and told. docs/protocols/pvusb.md has the
- * nodes, the orders, and the defects that are healed here.
+ * USB of Xen's domains, as the driver asks for it: PVUSB (`qusb`) for PV and PVH, controllers that the device model emulates
+ * for HVM. The present is read from xenstore, /proc and sysfs each time; what others did by hand is seen and told.
+ * docs/protocols/pvusb.md has the nodes, the orders, and the defects that are healed; usb-upkeep.ts heals unasked.
  */
-import type { Clock } from '../../lib/clock.ts';
 import { Fault } from '../../lib/fault.ts';
 import { KeyedQueue } from '../../lib/keyed-queue.ts';
-import type { Log } from '../../lib/log.ts';
-import { HOST_BACKEND, type VmUuid } from '../../model/ids.ts';
+import { HOST_BACKEND } from '../../model/ids.ts';
 import { type Attachment, deviceKey, formatSlot, type UsbDevice, type UsbSlot } from '../../model/usb.ts';
-import type { XenstoreClient } from '../../wire/xenstore/client.ts';
-import type { Controller, Domain, DriverHint, Finding, Waiting } from '../driver.ts';
-import { ModelProcesses } from './device-model.ts';
-import { launchModel } from './device-model-revival.ts';
-import { DeviceModels } from './device-models.ts';
+import type { Controller, Domain, Finding, Waiting } from '../driver.ts';
+import type { DeviceModels } from './device-models.ts';
 import type { DomainNodes } from './domain-nodes.ts';
-import { HostDevices } from './host-devices.ts';
-import { type ModelNote, notePath } from './nodes.ts';
-import { Attachments } from './usb-attachments.ts';
-import { controllerOf, domainOf, UsbClaims } from './usb-claims.ts';
+import { notePath } from './nodes.ts';
+import type { Attachments } from './usb-attachments.ts';
+import { controllerOf, UsbClaims } from './usb-claims.ts';
 import { canAdd, makeController, usableControllers } from './usb-controllers.ts';
 import { diagnoseUsb } from './usb-doctor.ts';
 import { attachHostDevice, detachHostDevice, type UsbHostContext } from './usb-host.ts';
 import { told, type UsbDomain } from './usb-ports.ts';
-import { UsbReflex } from './usb-reflex.ts';
-import { UsbRemains } from './usb-remains.ts';
+import type { UsbRemains } from './usb-remains.ts';
 import { attachSoftwareDevice, detachSoftwareDevice } from './usb-software.ts';
-import { UsbView } from './usb-view.ts';
-import type { Xl } from './xl.ts';
-
-export interface XenUsbParts {
-  readonly xenstore: XenstoreClient;
-  readonly xl: Xl;
-  readonly clock: Clock;
-  readonly log: Log;
-  /** `/sys`, `/dev/bus/usb` and `/proc`, or folders that look like them. */
-  readonly sysfsRoot: string;
-  readonly usbfsRoot: string;
-  readonly procRoot?: string;
-  readonly bootId: string;
-  /** The path of our own QMP socket of a VM; whether there is one is seen. */
-  readonly ownQmp: (uuid: VmUuid) => string;
-  readonly onHint: (hint: DriverHint) => void;
-  /** Gives the domids of the domains that there are now. Asked before a device model is revived. */
-  readonly living: () => Promise<ReadonlySet<number>>;
-  /** Starts a device model again. Default: as a process that outlives us. */
-  readonly launch?: (note: ModelNote, uuid: VmUuid) => number;
-}
+import { UsbUpkeep, type UsbUpkeepParts } from './usb-upkeep.ts';
+import type { UsbView } from './usb-view.ts';
 
 /** What a domain's USB is, as observed. */
 export type ObservedUsb = Pick<Domain, 'controllers' | 'attachments' | 'canAddController' | 'usbTrouble'>;
@@ -58,10 +32,9 @@ export type ObservedUsb = Pick<Domain, 'controllers' | 'attachments' | 'canAddCo
  * - Nothing is told of a domain whose uuid is not the one asked for: domids are given anew.
  */
 export class XenUsb {
-  readonly #parts: XenUsbParts;
-  readonly #hosts: HostDevices;
+  readonly #parts: UsbUpkeepParts;
+  readonly #upkeep: UsbUpkeep;
   readonly #view: UsbView;
-  readonly #reflex: UsbReflex;
   readonly #models: DeviceModels;
   readonly #attachments: Attachments;
   readonly #remains: UsbRemains;
@@ -70,64 +43,23 @@ export class XenUsb {
   readonly #queue = new KeyedQueue();
   /** Slots that are being worked on, as `5 0-1`. */
   readonly #busy = new Set<string>();
-  /** Looks that are due, by domid. */
-  readonly #due = new Map<number, () => void>();
 
-  private constructor(parts: XenUsbParts) {
-    const { xenstore, clock, log, xl } = parts;
+  private constructor(parts: UsbUpkeepParts, upkeep: UsbUpkeep) {
+    const { xenstore, clock, log } = parts;
+    const { hosts, view, models, attachments, remains } = upkeep;
     this.#parts = parts;
-    this.#hosts = new HostDevices(parts);
-    this.#view = new UsbView({ xenstore, clock, log, onChange: (before, after) => this.#changed(before, after) });
-    this.#reflex = new UsbReflex({ xenstore, hosts: this.#hosts, log, usbfsRoot: parts.usbfsRoot });
-    const look = (domid: number) => this.#view.refresh(domid);
-    this.#models = new DeviceModels({
-      xenstore,
-      hosts: this.#hosts,
-      clock,
-      log,
-      processes: new ModelProcesses(parts.procRoot),
-      launch: parts.launch ?? launchModel,
-      ownQmp: parts.ownQmp,
-      libxlQmp: (domid) => `/run/xen/qmp-libxl-${domid}`,
-      living: parts.living,
-      look,
-      addController: async (nodes, waiting) => {
-        const { uuid } = nodes;
-        if (uuid !== undefined) await makeController({ xl, clock, look }, domainOf(nodes, uuid), nodes, waiting);
-      },
-      onChange: (domid) => this.#hint(this.#view.domains.get(domid)),
-    });
-    this.#attachments = new Attachments({
-      hosts: this.#hosts,
-      clock,
-      lookAgain: (domid, afterMs) => this.#lookAgain(domid, afterMs),
-    });
-    this.#remains = new UsbRemains({ xenstore, hosts: this.#hosts, clock, log, look });
-    this.#context = { xenstore, clock, log, hosts: this.#hosts, places: parts };
-    this.#claims = new UsbClaims({
-      context: this.#context,
-      view: this.#view,
-      models: this.#models,
-      attachments: this.#attachments,
-      remains: this.#remains,
-    });
+    this.#upkeep = upkeep;
+    this.#view = view;
+    this.#models = models;
+    this.#attachments = attachments;
+    this.#remains = remains;
+    this.#context = { xenstore, clock, log, hosts, places: parts };
+    this.#claims = new UsbClaims({ context: this.#context, view, models, attachments, remains });
   }
 
   /** Looks at the USB of every domain, and watches it from then on. @throws as reading xenstore does */
-  static async open(parts: XenUsbParts): Promise<XenUsb> {
-    const usb = new XenUsb(parts);
-    try {
-      usb.#reflex.open();
-      await usb.#view.open();
-      for (const nodes of usb.#view.domains.values()) {
-        if (nodes.uuid === undefined) await usb.#remains.clear(nodes);
-        else usb.#models.holdOf(nodes);
-      }
-      return usb;
-    } catch (error) {
-      await usb.close();
-      throw error;
-    }
+  static async open(parts: UsbUpkeepParts): Promise<XenUsb> {
+    return new XenUsb(parts, await UsbUpkeep.open(parts));
   }
 
   /** Observes a domain's USB. @throws Fault `vm.no_domain`, `hypervisor.failed`, `hypervisor.lost`, and the connection's */
@@ -240,13 +172,8 @@ export class XenUsb {
   }
 
   /** Lets go of everything; devices stay where they are. */
-  async close(): Promise<void> {
-    this.#reflex.close();
-    this.#view.close();
-    for (const cancel of this.#due.values()) cancel();
-    this.#due.clear();
-    await this.#models.close();
-    await this.#remains.close();
+  close(): Promise<void> {
+    return this.#upkeep.close();
   }
 
   /** @throws Fault `vm.no_domain` when another domain has that number by now, or none has */
@@ -283,29 +210,6 @@ export class XenUsb {
         this.#parts.log.warn('a note on a device could not be dropped', { error });
       });
     }
-  }
-
-  #changed(before: DomainNodes | undefined, after: DomainNodes | undefined): void {
-    this.#reflex.follow(before, after);
-    if (before?.uuid !== undefined && before.uuid !== after?.uuid) {
-      this.#remains.giveBack(before, this.#models.forget(before.domid));
-      this.#attachments.forget(before.domid);
-    }
-    this.#hint(after ?? before);
-    if (after !== undefined) this.#models.holdOf(after);
-  }
-
-  #hint(nodes: DomainNodes | undefined): void {
-    if (nodes?.uuid !== undefined) this.#parts.onHint({ about: 'usb', uuid: nodes.uuid });
-  }
-
-  #lookAgain(domid: number, afterMs: number): void {
-    if (this.#due.has(domid)) return;
-    const cancel = this.#parts.clock.after(afterMs, () => {
-      this.#due.delete(domid);
-      this.#hint(this.#view.domains.get(domid));
-    });
-    this.#due.set(domid, cancel);
   }
 }
 

@@ -17,8 +17,9 @@ import { XenstoreClient } from '../../../wire/xenstore/client.ts';
 import { type MemoryRig, memoryRig } from '../../../wire/xenstore/testing/memory-rig.ts';
 import type { DriverHint } from '../../driver.ts';
 import { type ModelNote, portPath } from '../nodes.ts';
-import { XenUsb, type XenUsbParts } from '../usb.ts';
+import { XenUsb } from '../usb.ts';
 import type { UsbDomain } from '../usb-ports.ts';
+import type { UsbUpkeepParts } from '../usb-upkeep.ts';
 import type { Xl } from '../xl.ts';
 import { ModelQmp } from './model-qmp.ts';
 
@@ -76,7 +77,7 @@ export class UsbRig {
   }
 
   /** Opens what is tested; it is closed after the test. */
-  async open(t: TestContext, parts: Partial<XenUsbParts> = {}): Promise<XenUsb> {
+  async open(t: TestContext, parts: Partial<UsbUpkeepParts> = {}): Promise<XenUsb> {
     const usb = await XenUsb.open({
       xenstore: this.store.client,
       xl: { run: (words: string[]) => this.#xl(words) } as unknown as Xl,
