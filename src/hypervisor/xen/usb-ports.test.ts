@@ -5,6 +5,7 @@ import type { VmUuid } from '../../model/ids.ts';
 import { memoryRig } from '../../wire/xenstore/testing/memory-rig.ts';
 import { LOST_GENERATION } from '../host-device.ts';
 import { formatNote, notePath, portPath, vmPath } from './nodes.ts';
+import { refusal } from './testing/refusal.ts';
 import { emptyPort, takePort } from './usb-ports.ts';
 
 const UUID = '4f117023-e2cf-4caf-8e86-d388b04da895' as VmUuid;
@@ -13,7 +14,6 @@ const SLOT = { controller: 0, port: 1 };
 const DEVICE = { busid: '1-4', generation: 'boot.1.7', deviceId: '46f4:0001:S:080650' };
 const PORT = portPath('qusb', 5, SLOT);
 const NOTE = notePath(5, SLOT);
-const code = (expected: string) => (error: unknown) => isFault(error) && error.code === expected;
 
 async function rigWith(t: Parameters<typeof memoryRig>[0], port: string | undefined, note?: string) {
   const rig = await memoryRig(t);
@@ -44,29 +44,29 @@ suite('takePort', () => {
       return undefined;
     };
     // The other write may come before or after our commit; it is never lost, and never half ours.
-    await take(rig).catch((error: unknown) => assert.ok(code('usb.port_busy')(error), String(error)));
+    await take(rig).catch((error: unknown) => assert.ok(isFault(error, 'usb.port_busy'), String(error)));
     const [port] = await rig.both();
     assert.equal(port, '1-9');
   });
 
   test('what is in it stays', async (t) => {
     const rig = await rigWith(t, '1-9', 'x');
-    await assert.rejects(take(rig), code('usb.port_busy'));
+    await refusal('usb.port_busy', take(rig));
     assert.deepEqual(await rig.both(), ['1-9', 'x']);
   });
 
   test('no port, another domain', async (t) => {
     const rig = await rigWith(t, undefined);
-    await assert.rejects(take(rig), code('usb.port_not_found'));
+    await refusal('usb.port_not_found', take(rig));
     await rig.client.write(vmPath(5), `/vm/${UUID.replace('4f', '5f')}`);
-    await assert.rejects(take(rig), code('vm.no_domain'));
+    await refusal('vm.no_domain', take(rig));
     assert.deepEqual(await rig.both(), [undefined, undefined]);
   });
 
   test('a storm of conflicts ends in a fault that says so', async (t) => {
     const rig = await rigWith(t, '');
     rig.daemon.mischief = ({ name }) => (name === 'TRANSACTION_END' ? { errno: 'EAGAIN' } : undefined);
-    await assert.rejects(take(rig), code('hypervisor.failed'));
+    await refusal('hypervisor.failed', take(rig));
     rig.daemon.mischief = () => undefined;
     assert.deepEqual(await rig.both(), ['', undefined]);
   });
@@ -75,7 +75,8 @@ suite('takePort', () => {
     const rig = await rigWith(t, '');
     for (const errno of ['ENOSPC', 'EACCES', 'EIO', 'ENOMEM'] as const) {
       rig.daemon.mischief = ({ name }) => (name === 'WRITE' ? { errno } : undefined);
-      await assert.rejects(take(rig), (error) => code('hypervisor.failed')(error) && String(error).includes(errno));
+      const { message } = await refusal('hypervisor.failed', take(rig));
+      assert.ok(message.includes(errno), message);
     }
     rig.daemon.mischief = () => undefined;
     assert.deepEqual(await rig.both(), ['', undefined]);

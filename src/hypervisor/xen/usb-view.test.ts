@@ -5,10 +5,8 @@ import { pollUntil } from '../../lib/deadline.ts';
 import { silentLog } from '../../lib/log.ts';
 import type { DomainNodes } from './domain-nodes.ts';
 import { portPath, vmPath } from './nodes.ts';
-import { UsbRig, uuidOf } from './testing/usb-rig.ts';
+import { SLOT, UsbRig, uuidOf } from './testing/usb-rig.ts';
 import { UsbView } from './usb-view.ts';
-
-const SLOT = { controller: 0, port: 1 };
 
 async function viewOf(t: Parameters<typeof UsbRig.make>[0]) {
   const rig = await UsbRig.make(t);

@@ -1,6 +1,6 @@
 /**
- * A Xen host for tests of its USB: xenstore in memory, folders that look like sysfs, /dev and /proc, and device models that
- * do what QEMU's xen-usb.c does with port nodes. For tests only.
+ * A Xen host for tests of its USB: xenstore in memory, folders that look like sysfs, /dev and /proc, and a device model for
+ * each domain. For tests only.
  */
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -12,8 +12,7 @@ import { silentLog } from '../../../lib/log.ts';
 import { readDescriptors } from '../../../model/descriptors.ts';
 import type { VmUuid } from '../../../model/ids.ts';
 import { type FakeDevice, SysfsTree } from '../../../model/testing/sysfs-tree.ts';
-import { formatDeviceId, hostGeneration, type UsbDevice } from '../../../model/usb.ts';
-import { XenstoreClient } from '../../../wire/xenstore/client.ts';
+import { formatDeviceId, hostGeneration, type UsbDevice, type UsbSlot } from '../../../model/usb.ts';
 import { type MemoryRig, memoryRig } from '../../../wire/xenstore/testing/memory-rig.ts';
 import type { DriverHint } from '../../driver.ts';
 import { type ModelNote, portPath } from '../nodes.ts';
@@ -21,9 +20,12 @@ import { XenUsb } from '../usb.ts';
 import type { UsbDomain } from '../usb-ports.ts';
 import type { UsbUpkeepParts } from '../usb-upkeep.ts';
 import type { Xl } from '../xl.ts';
-import { ModelQmp } from './model-qmp.ts';
+import { FakeModel } from './fake-model.ts';
 
 export const BOOT = 'boot';
+/** Two ports of the controller that each domain has. */
+export const SLOT: UsbSlot = { controller: 0, port: 1 };
+export const NEXT: UsbSlot = { controller: 0, port: 2 };
 
 export interface RigDomain extends UsbDomain {
   readonly kind: 'pv' | 'pvh' | 'hvm';
@@ -244,117 +246,5 @@ export class UsbRig {
     this.models.push(model);
     void model.begin();
     return model.pid;
-  }
-}
-
-/** A device model: obeys port nodes as QEMU's xen-usb.c does, its process is a folder. */
-export class FakeModel {
-  readonly domid: number;
-  readonly pid: number;
-  /** Whether it does nothing at all. */
-  isDeaf = false;
-  /** Whether guests find what they are given. */
-  isGuestAwake = true;
-  /** Whether it leaves the devices that it lets go of without a driver. */
-  isCareless = false;
-  qmp: ModelQmp | undefined;
-  /** By port, as `0-1`, or by the id in QMP: the busid, and the file descriptor. */
-  readonly held = new Map<string, { readonly busid: string; readonly fd: string }>();
-  readonly #rig: UsbRig;
-  #client: XenstoreClient | undefined;
-  #nextFd = 3;
-  #working: Promise<void> = Promise.resolve();
-
-  constructor(rig: UsbRig, domid: number, pid: number) {
-    this.#rig = rig;
-    this.domid = domid;
-    this.pid = pid;
-    const folder = this.#folder;
-    mkdirSync(join(folder, 'fd'), { recursive: true });
-    writeFileSync(join(folder, 'cmdline'), `/usr/libexec/xen-qemu-system-i386\0-xen-domid\0${domid}\0-name\0x\0`);
-    writeFileSync(join(folder, 'stat'), `${pid} (qemu) S ${'0 '.repeat(18)}${pid * 7} 0\n`);
-  }
-
-  async begin(): Promise<void> {
-    this.#client = await XenstoreClient.connect({ path: this.#rig.store.path });
-    await this.#client.write(`/local/domain/0/device-model/${this.domid}/backends/qusb`, '');
-    await this.#client.write(`/local/domain/0/device-model/${this.domid}/state`, 'running');
-    await this.#client.watch(`/local/domain/0/backend/qusb/${this.domid}`, () => this.look());
-  }
-
-  /** Listens for QMP. */
-  async listen(path: string): Promise<void> {
-    this.qmp = await ModelQmp.listen(path, {
-      added: (id, { hostdevice }) => {
-        if (hostdevice === undefined) return undefined;
-        const busid = this.#rig.busidOf(hostdevice);
-        if (busid === undefined) return `failed to open ${hostdevice}: No such file or directory`;
-        this.#take(id, busid);
-        return undefined;
-      },
-      removed: (id) => this.#release(id),
-    });
-  }
-
-  /** It aborts: its process is gone, devices have no driver, nodes stay. */
-  async die(): Promise<void> {
-    rmSync(this.#folder, { recursive: true, force: true });
-    for (const { busid } of this.held.values()) this.#rig.bind(busid, undefined);
-    this.held.clear();
-    this.qmp?.close();
-    this.#client?.close();
-    this.#client = undefined;
-    await this.#working.catch(() => undefined);
-  }
-
-  /** It is told to go: devices get their drivers back. */
-  async stop(): Promise<void> {
-    for (const key of [...this.held.keys()]) this.#release(key);
-    await this.die();
-  }
-
-  /** Looks at its ports again. */
-  look(): void {
-    this.#working = this.#working.then(() => this.#obey()).catch(() => undefined);
-  }
-
-  async #obey(): Promise<void> {
-    const client = this.#client;
-    if (client === undefined || this.isDeaf) return;
-    const root = `/local/domain/0/backend/qusb/${this.domid}`;
-    for (const controller of (await client.directory(root)) ?? []) {
-      for (const port of (await client.directory(`${root}/${controller}/port`)) ?? []) {
-        const key = `${controller}-${port}`;
-        const value = await client.read(`${root}/${controller}/port/${port}`);
-        if (value === undefined || value === '') this.#release(key);
-        else if (!this.held.has(key)) this.#take(key, value);
-      }
-    }
-  }
-
-  #take(key: string, busid: string): void {
-    const bus = readdirSync(join(this.#rig.sysfs.root, 'bus/usb/devices'));
-    if (!bus.includes(busid)) return;
-    const devnum = Number(readFileSync(join(this.#rig.sysfs.root, 'bus/usb/devices', busid, 'devnum'), 'utf8'));
-    const fd = join(this.#folder, 'fd', String(this.#nextFd++));
-    symlinkSync(this.#rig.nodeOf(busid, devnum), fd);
-    this.held.set(key, { busid, fd });
-    this.#rig.bind(busid, this.isGuestAwake ? 'usbfs' : undefined);
-  }
-
-  #release(key: string): void {
-    const there = this.held.get(key);
-    if (there === undefined) return;
-    rmSync(there.fd, { force: true });
-    this.held.delete(key);
-    try {
-      this.#rig.bind(there.busid, this.isCareless ? undefined : 'usb-storage');
-    } catch {
-      // It was unplugged.
-    }
-  }
-
-  get #folder(): string {
-    return join(this.#rig.procRoot, String(this.pid));
   }
 }
