@@ -1,7 +1,6 @@
 /** Takes over what a former daemon left of a VM: a start or a save that was under way, a folder, a console. */
-import { readdir, rm } from 'node:fs/promises';
-import { errnoOf } from '../../lib/fault.ts';
-import { isUuid, type VmUuid } from '../../model/ids.ts';
+import { rm } from 'node:fs/promises';
+import type { VmUuid } from '../../model/ids.ts';
 import { settleBuild } from './build-note.ts';
 import { type Connection, serveConsole } from './connection.ts';
 import { settleSave } from './save-note.ts';
@@ -10,15 +9,6 @@ import { settleSave } from './save-note.ts';
 export interface SavedDomain {
   readonly domid: number;
   readonly path: string;
-}
-
-/** Lists the VMs that have a folder: those of our domains that may live. @throws system errors */
-export async function foldersIn(runtimeDir: string): Promise<VmUuid[]> {
-  const names = await readdir(runtimeDir).catch((error: unknown) => {
-    if (errnoOf(error) === 'ENOENT') return [];
-    throw error;
-  });
-  return names.filter((name) => isUuid(name) && name === name.toLowerCase()) as VmUuid[];
 }
 
 /**

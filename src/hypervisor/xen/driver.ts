@@ -22,7 +22,7 @@ import type {
   StartOptions,
   Waiting,
 } from '../driver.ts';
-import { foldersIn } from './adopt.ts';
+import { foldersIn } from '../vm-folders.ts';
 import { type Connection, openConnection } from './connection.ts';
 import { diagnoseXen } from './doctor.ts';
 import { translated, translatedForHost } from './faults.ts';
