@@ -27,7 +27,7 @@ export async function adoptQemu(session: QmpSession, domain: QemuDomain, clock: 
     await killProcess(domain.process, KILL_TIMEOUT_MS, clock);
     throw new Fault('vm.no_domain', { vm });
   }
-  // A reset that was cut off may have left it at `reset`; see driver.ts.
+  // A reset that was cut off may have left it at `reset`; see reset.ts.
   await session.execute('set-action', { reboot: 'shutdown' });
   const children = await session.execute('qom-list', { path: '/machine/peripheral' });
   const taken = children.flatMap(({ name }) => parseDeviceQomId(uuid, name) ?? []);

@@ -1,6 +1,6 @@
 /**
  * One running QEMU as the driver holds it: its process, a standing QMP connection, and what is observed through them.
- * It acts on nothing; usb.ts, save.ts and driver.ts do.
+ * It acts on nothing; usb.ts, save.ts, lifecycle.ts and driver.ts do.
  */
 import { existsSync } from 'node:fs';
 import type { Clock } from '../../lib/clock.ts';

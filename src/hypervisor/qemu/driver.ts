@@ -1,16 +1,14 @@
 /**
- * The QEMU driver: one QEMU process a domain, detached from us, with a folder of its own in the runtime folder. What is
- * there is found by these folders and proved by the processes, which are looked for without their folders too; nothing
- * else is remembered. See ../driver.ts for what each method means.
+ * The QEMU driver: one QEMU process a domain, detached from us, with a folder of its own in the runtime folder. Which of
+ * them there are, how they begin and end, is lifecycle.ts; nothing else is remembered. See ../driver.ts for what each method
+ * means.
  */
-import { existsSync } from 'node:fs';
-import { readdir, rm } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { type Clock, systemClock } from '../../lib/clock.ts';
-import { errnoOf, Fault, isFault } from '../../lib/fault.ts';
+import { Fault, isFault } from '../../lib/fault.ts';
 import { KeyedQueue } from '../../lib/keyed-queue.ts';
 import { type Log, silentLog } from '../../lib/log.ts';
-import { isUuid, type VmUuid } from '../../model/ids.ts';
+import type { VmUuid } from '../../model/ids.ts';
 import { type Attachment, formatSlot, type UsbDevice, type UsbSlot } from '../../model/usb.ts';
 import type { VmConfig } from '../../model/vm.ts';
 import type { QmpSession } from '../../wire/qmp/session.ts';
@@ -25,15 +23,12 @@ import type {
   Waiting,
 } from '../driver.ts';
 import type { AcceleratorWish } from './accel.ts';
-import { adoptQemu } from './adopt.ts';
 import { diagnoseQemu } from './doctor.ts';
-import { QemuDomain } from './domain.ts';
+import type { QemuDomain } from './domain.ts';
+import { Lifecycle } from './lifecycle.ts';
 import { consolePaths, type DomainPaths, domainPaths } from './paths.ts';
-import { findProcess, isGoneWithin, killProcess } from './process.ts';
 import { resetQemu } from './reset.ts';
 import { saveQemu } from './save.ts';
-import { lastWords, startQemu } from './start.ts';
-import { Strays } from './strays.ts';
 import { attachDevice, detachDevice } from './usb.ts';
 
 export interface QemuDriverOptions {
@@ -50,18 +45,9 @@ export interface QemuDriverOptions {
   readonly usbfsRoot?: string | undefined;
 }
 
-const QUIT_TIMEOUT_MS = 2_000;
-const KILL_TIMEOUT_MS = 10_000;
-const ASK_TIMEOUT_MS = 1_000;
-
 /**
- * INVARIANTS:
- * - Start, adoption and destruction of one domain exclude each other (`#lifecycle`); so do attach and detach at one slot
- *   (`#slots`). Everything else goes side by side: QEMU works its commands off in their order.
- * - A domain is in `#domains` from the moment it answers until it is gone; a folder whose process is gone is removed by
- *   whoever looks for it.
- * - A process whose folder somebody removed is a domain all the same, out of reach until it is destroyed: no second QEMU
- *   is started beside it.
+ * INVARIANTS: attach and detach at one slot exclude each other (`#slots`); so do start, adoption and destruction of one
+ * domain (`Lifecycle`). Everything else goes side by side: QEMU works its commands off in their order.
  */
 export class QemuDriver implements Driver {
   readonly name = 'qemu';
@@ -73,11 +59,8 @@ export class QemuDriver implements Driver {
   readonly #log: Log;
   readonly #sysfsRoot: string;
   readonly #usbfsRoot: string;
-  readonly #domains = new Map<VmUuid, QemuDomain>();
-  readonly #starting = new Map<VmUuid, AbortController>();
-  readonly #lifecycle = new KeyedQueue();
+  readonly #lifecycle: Lifecycle;
   readonly #slots = new KeyedQueue();
-  readonly #strays: Strays;
   readonly #listeners = new Set<(hint: DriverHint) => void>();
 
   constructor(options: QemuDriverOptions) {
@@ -87,9 +70,17 @@ export class QemuDriver implements Driver {
     this.#acceleratorWish = options.acceleratorWish ?? 'auto';
     this.#clock = options.clock ?? systemClock;
     this.#log = options.log ?? silentLog;
-    this.#strays = new Strays((uuid) => this.#pathsOf(uuid), this.#log, this.#clock);
     this.#sysfsRoot = options.sysfsRoot ?? '/sys';
     this.#usbfsRoot = options.usbfsRoot ?? '/dev/bus/usb';
+    this.#lifecycle = new Lifecycle({
+      runtimeDir: this.#runtimeDir,
+      binary: this.#binary,
+      acceleratorWish: this.#acceleratorWish,
+      pathsOf: (uuid) => this.#pathsOf(uuid),
+      clock: this.#clock,
+      log: this.#log,
+      onHint: this.#hint,
+    });
   }
 
   diagnose(): Promise<Finding[]> {
@@ -98,16 +89,11 @@ export class QemuDriver implements Driver {
 
   /** A domain whose process lives but does not answer is told as it was seen last, so that it hides no other. */
   async list(waiting: Waiting = {}): Promise<Domain[]> {
-    const names = await readdir(this.#runtimeDir).catch((error: unknown) => {
-      if (errnoOf(error) === 'ENOENT') return [];
-      throw error;
-    });
-    const folders = names.filter((name) => isUuid(name) && name === name.toLowerCase()) as VmUuid[];
-    const uuids = new Set([...folders, ...this.#domains.keys(), ...(await this.#strays.uuids())]);
+    const uuids = await this.#lifecycle.uuids();
     const found = await Promise.all(
-      [...uuids].sort().map((uuid) =>
+      uuids.map((uuid) =>
         this.find(uuid, waiting).catch((error: unknown) => {
-          const domain = this.#domains.get(uuid);
+          const domain = this.#lifecycle.held(uuid);
           if (!isFault(error, 'hypervisor.lost') || domain === undefined) throw error;
           this.#log.warn('a QEMU does not answer', { vm: domain.name, uuid, error });
           return domain.lastSeen;
@@ -118,44 +104,19 @@ export class QemuDriver implements Driver {
   }
 
   async find(uuid: VmUuid, waiting: Waiting = {}): Promise<Domain | undefined> {
-    const domain = await this.#hold(uuid);
+    const domain = await this.#lifecycle.hold(uuid);
     if (domain === undefined) return undefined;
     try {
       return await domain.observe(waiting);
     } catch (error) {
       if (!isFault(error, 'vm.no_domain')) throw error;
-      await this.#forget(domain);
+      await this.#lifecycle.forget(domain);
       return undefined;
     }
   }
 
-  async start(config: VmConfig, options: StartOptions): Promise<Domain> {
-    const { uuid, name } = config;
-    const giveUp = new AbortController();
-    const signal = options.signal === undefined ? giveUp.signal : AbortSignal.any([options.signal, giveUp.signal]);
-    const what = `The start of VM ${name}`;
-    if (signal.aborted) throw new Fault('aborted', { what }, { cause: signal.reason });
-    return this.#lifecycle.run(uuid, async () => {
-      const there = await this.#holdExclusively(uuid, 'look again');
-      if (there !== undefined) {
-        const hint = `Its process is ${there.process.pid}; "usher vm destroy" ends it.`;
-        throw new Fault('vm.exists', { key: 'uuid', value: uuid }, { hint });
-      }
-      this.#starting.set(uuid, giveUp);
-      try {
-        const paths = this.#pathsOf(uuid);
-        const [clock, log, binary, acceleratorWish] = [this.#clock, this.#log, this.#binary, this.#acceleratorWish];
-        const input = { binary, acceleratorWish, config, paths, clock, log, onHint: this.#hint };
-        const domain = await startQemu(input, { ...options, signal });
-        this.#domains.set(uuid, domain);
-        return await domain.observe().catch(async (error: unknown) => {
-          await this.#end(domain);
-          throw error;
-        });
-      } finally {
-        this.#starting.delete(uuid);
-      }
-    });
+  start(config: VmConfig, options: StartOptions): Promise<Domain> {
+    return this.#lifecycle.start(config, options);
   }
 
   async pause(uuid: VmUuid, waiting: Waiting = {}): Promise<void> {
@@ -177,19 +138,15 @@ export class QemuDriver implements Driver {
     });
   }
 
-  async destroy(uuid: VmUuid): Promise<void> {
-    this.#starting.get(uuid)?.abort();
-    await this.#lifecycle.run(uuid, async () => {
-      const domain = await this.#holdExclusively(uuid);
-      if (domain !== undefined) await this.#end(domain);
-    });
+  destroy(uuid: VmUuid): Promise<void> {
+    return this.#lifecycle.destroy(uuid);
   }
 
   async save(uuid: VmUuid, path: string, options: SaveOptions): Promise<void> {
     const domain = await this.#need(uuid);
     await saveQemu({ domain, path, options, clock: this.#clock, log: this.#log });
     // From here on it is only the remains of a saved guest: the file has its name.
-    if (options.afterwards === 'stopped') await this.#lifecycle.run(uuid, () => this.#end(domain));
+    if (options.afterwards === 'stopped') await this.#lifecycle.end(domain);
   }
 
   async attachDevice(uuid: VmUuid, slot: UsbSlot, device: UsbDevice, waiting: Waiting = {}): Promise<Attachment> {
@@ -198,7 +155,7 @@ export class QemuDriver implements Driver {
   }
 
   async detachDevice(uuid: VmUuid, attachment: Attachment, waiting: Waiting = {}): Promise<void> {
-    const domain = await this.#hold(uuid);
+    const domain = await this.#lifecycle.hold(uuid);
     if (domain === undefined) return;
     const context = { ...this.#usb, domain };
     try {
@@ -218,11 +175,9 @@ export class QemuDriver implements Driver {
   }
 
   async close(): Promise<void> {
-    for (const starting of this.#starting.values()) starting.abort();
-    await this.#lifecycle.idle();
+    await this.#lifecycle.giveUp();
     await this.#slots.idle();
-    for (const domain of this.#domains.values()) domain.close();
-    this.#domains.clear();
+    this.#lifecycle.close();
     this.#listeners.clear();
   }
 
@@ -255,66 +210,8 @@ export class QemuDriver implements Driver {
   }
 
   async #need(uuid: VmUuid): Promise<QemuDomain> {
-    const domain = await this.#hold(uuid);
+    const domain = await this.#lifecycle.hold(uuid);
     if (domain === undefined) throw new Fault('vm.no_domain', { vm: uuid });
     return domain;
-  }
-
-  /** Gives the domain, adopting it if need be. One that is being started does not count yet. */
-  async #hold(uuid: VmUuid): Promise<QemuDomain | undefined> {
-    const held = this.#domains.get(uuid);
-    if (held !== undefined || this.#starting.has(uuid)) return held;
-    return this.#lifecycle.run(uuid, () => this.#holdExclusively(uuid));
-  }
-
-  /** The same for a job of `#lifecycle`; a process that is gone is known to be gone afterwards. */
-  async #holdExclusively(uuid: VmUuid, strays: 'as seen' | 'look again' = 'as seen'): Promise<QemuDomain | undefined> {
-    const held = this.#domains.get(uuid);
-    if (held?.isAlive) return held;
-    if (held !== undefined) await this.#drop(held);
-    const paths = this.#pathsOf(uuid);
-    const hasFolder = existsSync(paths.folder);
-    const found = hasFolder ? await findProcess(paths, uuid) : await this.#strays.find(uuid, strays);
-    if (found === undefined) {
-      if (!hasFolder) return undefined;
-      await rm(paths.folder, { recursive: true, force: true });
-      return undefined;
-    }
-    const { name, identity } = found;
-    const [clock, log] = [this.#clock, this.#log];
-    const adopt = (session: QmpSession, domain: QemuDomain) => adoptQemu(session, domain, clock, log);
-    const domain = new QemuDomain({ uuid, name, paths, process: identity, adopt, onHint: this.#hint, clock, log });
-    this.#domains.set(uuid, domain);
-    return domain;
-  }
-
-  /** Ends the process, kindly first so that disk images are closed, and clears what it leaves. */
-  async #end(domain: QemuDomain): Promise<void> {
-    try {
-      const session = await domain.session({ timeoutMs: ASK_TIMEOUT_MS });
-      await session.execute('quit', {}, { timeoutMs: ASK_TIMEOUT_MS });
-    } catch (error) {
-      this.#log.debug('QEMU did not take its leave', { vm: domain.name, error });
-    }
-    const isGone = await isGoneWithin(domain.process, QUIT_TIMEOUT_MS, this.#clock);
-    if (!isGone) await killProcess(domain.process, KILL_TIMEOUT_MS, this.#clock);
-    await this.#drop(domain);
-    this.#hint({ about: 'power', uuid: domain.uuid });
-  }
-
-  /** Forgets a domain whose process is gone. */
-  async #forget(domain: QemuDomain): Promise<void> {
-    await this.#lifecycle.run(domain.uuid, async () => {
-      if (this.#domains.get(domain.uuid) !== domain) return;
-      const { uuid, name: vm } = domain;
-      this.#log.warn('a QEMU vanished', { vm, uuid, said: await lastWords(domain.paths) });
-      await this.#drop(domain);
-    });
-  }
-
-  async #drop(domain: QemuDomain): Promise<void> {
-    domain.close();
-    this.#domains.delete(domain.uuid);
-    await rm(domain.paths.folder, { recursive: true, force: true });
   }
 }
