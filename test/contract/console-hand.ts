@@ -15,6 +15,8 @@ export interface ConsoleHandOptions {
 
 const ANSWER_TIMEOUT_MS = 20_000;
 const PING_TIMEOUT_MS = 500;
+/** After a while without an answer a question is put again: a serial port may sleep over the first one after a save. */
+const ASK_AGAIN_MS = 3_000;
 const TYPING_MS = 500;
 
 /** Makes the hand of one domain whose guest is the lab's (lab/guest.ts). */
@@ -28,13 +30,17 @@ export function consoleHand({ connect, bootTimeoutMs, kill }: ConsoleHandOptions
     }
   }
   /** Gives the words from the answer on: another program's line without an end may stand before it. */
-  const ask = (words: string, answer: RegExp) =>
+  const ask = (words: string, answer: RegExp, timeoutMs: number) =>
     use(async (console) => {
-      const { text } = await console.ask(words, answer, ANSWER_TIMEOUT_MS);
+      const { text } = await console.ask(words, answer, timeoutMs);
       return text.slice(text.search(answer)).split(' ');
     });
+  const askUntilAnswered = (words: string, answer: RegExp) =>
+    pollUntil({ what: `The answer of the guest to "${words}"`, timeoutMs: ANSWER_TIMEOUT_MS, everyMs: 10 }, () =>
+      ask(words, answer, ASK_AGAIN_MS).catch(() => undefined),
+    );
   const end = (words: string, answer: RegExp) => async () => {
-    await ask(words, answer);
+    await ask(words, answer, ANSWER_TIMEOUT_MS);
   };
   return {
     waitReady: () =>
@@ -46,11 +52,11 @@ export function consoleHand({ connect, bootTimeoutMs, kill }: ConsoleHandOptions
           return console.ask(`ping ${word}`, new RegExp(`pong ${word}`), PING_TIMEOUT_MS).catch(() => undefined);
         });
       }),
-    bootId: async () => (await ask('boot', /USHER-GUEST boot /))[2] ?? '',
+    bootId: async () => (await askUntilAnswered('boot', /USHER-GUEST boot /))[2] ?? '',
     ticks: () =>
       // The guest writes the number to a file, which for an instant is empty.
       pollUntil({ what: 'The ticks of the guest', timeoutMs: ANSWER_TIMEOUT_MS, everyMs: 10 }, async () => {
-        const [, , ticks = ''] = await ask('ticks', /USHER-GUEST ticks /);
+        const [, , ticks = ''] = await askUntilAnswered('ticks', /USHER-GUEST ticks /);
         return ticks === '' ? undefined : Number(ticks);
       }),
     usb: () =>

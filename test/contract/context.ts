@@ -14,6 +14,8 @@ const STEP_MS = 50;
  */
 export class Context {
   readonly rig: Rig;
+  /** Whether the VMs of `makeConfig` are to take devices. */
+  needsUsb = true;
   #driver: Driver;
 
   private constructor(rig: Rig, driver: Driver) {
@@ -37,9 +39,14 @@ export class Context {
     return this.#driver;
   }
 
+  /** Makes the config of a new VM. */
+  makeConfig(changes: Partial<VmConfig> = {}): VmConfig {
+    return this.rig.makeConfig({ ...(this.needsUsb ? {} : this.rig.withoutUsb), ...changes });
+  }
+
   /** Starts a new VM, paused unless said otherwise: most of the contract needs no booted guest. */
   async start(options: { isPaused?: boolean; config?: VmConfig } = {}): Promise<VmConfig> {
-    const config = options.config ?? this.rig.makeConfig();
+    const config = options.config ?? this.makeConfig();
     await this.driver.start(config, { isPaused: options.isPaused ?? true });
     return config;
   }
@@ -51,7 +58,7 @@ export class Context {
       await this.rig.guest(config.uuid).waitReady();
       return config;
     }
-    const config = this.rig.makeConfig();
+    const config = this.makeConfig();
     await this.rig.boot(this.driver, config);
     return config;
   }

@@ -81,7 +81,7 @@ async function checkDead(context: Context, uuid: VmUuid): Promise<void> {
   await refuses('vm.no_domain', driver.requestShutdown(uuid));
   await refuses('vm.no_domain', driver.reset(uuid));
   await refuses('vm.no_domain', driver.save(uuid, `${rig.folder}/dead.save`, { afterwards: 'stopped' }));
-  await refuses('vm.exists', driver.start(rig.makeConfig({ uuid }), { isPaused: false }));
+  await refuses('vm.exists', driver.start(context.makeConfig({ uuid }), { isPaused: false }));
   await driver.destroy(uuid);
   await driver.destroy(uuid);
   assert.deepEqual(await driver.list(), []);

@@ -77,16 +77,18 @@ export function testDomains(current: () => Context): void {
   });
 
   test('a start that fails leaves nothing', async () => {
-    const { driver, rig } = current();
-    const config = rig.makeConfig({ kernel: `${rig.folder}/no-such-kernel` });
+    const context = current();
+    const { driver, rig } = context;
+    const config = context.makeConfig({ kernel: `${rig.folder}/no-such-kernel` });
     await refuses('vm.start_failed', driver.start(config, { isPaused: false }));
     assert.deepEqual(await driver.list(), []);
-    await driver.start(rig.makeConfig({ uuid: config.uuid }), { isPaused: true });
+    await driver.start(context.makeConfig({ uuid: config.uuid }), { isPaused: true });
   });
 
   test('a start that is given up leaves nothing', async () => {
-    const { driver, rig } = current();
-    const config = rig.makeConfig();
+    const context = current();
+    const { driver } = context;
+    const config = context.makeConfig();
     await refuses('aborted', driver.start(config, { isPaused: false, signal: AbortSignal.abort() }));
     assert.deepEqual(await driver.list(), []);
     const controller = new AbortController();

@@ -36,6 +36,8 @@ export interface Rig {
    * takes every device of `makeDevice` and has four ports or more.
    */
   makeConfig(changes?: Partial<VmConfig>): VmConfig;
+  /** What makes a VM cheaper that no test attaches a device to. Default: nothing. */
+  readonly withoutUsb?: Partial<VmConfig>;
   /** Starts a VM and returns when its guest answers, where that can be had quicker than by a boot. */
   boot?(driver: Driver, config: VmConfig): Promise<void>;
   /** Kinds of device that can be attached here. */

@@ -57,7 +57,9 @@ suite('emulated USB', () => {
     const domain = await rig.domain(5, { kind: 'hvm', isOurs: true });
     const usb = await rig.open(t);
     const stick = software('storage', { file: '/tmp/stick.img' });
+    const hints = rig.hints.length;
     const attachment = await usb.attach(domain, NEXT, stick);
+    assert.deepEqual(rig.hints.slice(hints), [{ about: 'usb', uuid: domain.uuid }]);
     const qmp = rig.models[0]?.qmp;
     assert.deepEqual([qmp?.objects.size, [...(qmp?.backings ?? [])]], [1, ['usb-0-2']]);
     assert.deepEqual((await usb.observe(domain)).attachments, [attachment]);

@@ -104,7 +104,9 @@ export class XenUsb {
       const { software } = device;
       if (software !== undefined) {
         const parts = { domain, model, clock: this.#parts.clock };
-        return await attachSoftwareDevice(parts, slot, { ...device, software }, waiting);
+        const attachment = await attachSoftwareDevice(parts, slot, { ...device, software }, waiting);
+        this.#hint(domain); // xenstore, whose watches tell of all others, knows nothing of it.
+        return attachment;
       }
       await this.#claims.makeWayElsewhere(domain, device);
       const attachment = await attachHostDevice(this.#context, domain, { controller, model }, slot, device, waiting);
@@ -130,6 +132,7 @@ export class XenUsb {
         this.#attachments.forget(domain.domid, attachment);
       } else if (model?.isOurs === true) {
         await detachSoftwareDevice({ domain, model, clock: this.#parts.clock }, attachment, waiting);
+        this.#hint(domain);
       }
     });
   }
@@ -196,6 +199,10 @@ export class XenUsb {
         this.#view.touch(domid);
       }
     });
+  }
+
+  #hint({ uuid }: UsbDomain): void {
+    this.#parts.onHint({ about: 'usb', uuid });
   }
 
   #isBusy(domid: number, slot: UsbSlot): boolean {

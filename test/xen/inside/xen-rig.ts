@@ -48,8 +48,8 @@ export async function makeXenRig({ virtMode, devices }: XenRigOptions): Promise<
   const fullFolder = await mountFull(join(folder, 'full'));
   const store = await XenstoreClient.connect();
   const source = new SysfsSource();
-  const booted = join(folder, 'booted');
-  let first: VmConfig | undefined;
+  /** The first VM of a kind that was booted, by its controllers; saved it is the start of all others. */
+  const firsts = new Map<string, VmConfig>();
   let made = 0;
   const guest = (uuid: VmUuid) =>
     consoleHand({
@@ -79,6 +79,8 @@ export async function makeXenRig({ virtMode, devices }: XenRigOptions): Promise<
       usbControllers: CONTROLLERS[virtMode],
       ...changes,
     }),
+    // Without a controller PV and PVH guests have no device model, which costs more than all the rest.
+    ...(virtMode === 'hvm' ? {} : { withoutUsb: { usbControllers: [] } }),
     deviceKinds: devices === 'software' ? SOFTWARE_KINDS : HOST_KINDS,
     makeDevice: async (kind) => {
       made++;
@@ -91,11 +93,13 @@ export async function makeXenRig({ virtMode, devices }: XenRigOptions): Promise<
     guest,
     resetMakesNewDomain: true,
     async boot(driver, config) {
+      const like = `controllers-${config.usbControllers.length}`;
+      const [first, booted] = [firsts.get(like), join(folder, like)];
       if (first === undefined) {
         await driver.start(config, { isPaused: false });
         await guest(config.uuid).waitReady();
         await exec(['xl', 'save', '-c', config.name, booted], { timeoutMs: XL_TIMEOUT_MS });
-        first = config;
+        firsts.set(like, config);
         return;
       }
       // Not by the driver: it would refuse the save of another VM.
