@@ -1,5 +1,6 @@
 /** What the parts of the contract suite share: the rig, the driver that is open now, waiting, and the faults expected. */
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
 import type { Domain, Driver, DriverHint } from '../../src/hypervisor/driver.ts';
 import { type FaultCode, isFault, messageOf } from '../../src/lib/fault.ts';
 import type { VmUuid } from '../../src/model/ids.ts';
@@ -8,6 +9,8 @@ import type { VmConfig } from '../../src/model/vm.ts';
 import type { Rig } from './rig.ts';
 
 const STEP_MS = 50;
+/** Of a guest that has died. */
+const SHOWN_LINES = 30;
 
 /**
  * INVARIANTS: one driver is open at a time; every domain that a test starts is destroyed by `clear`.
@@ -90,10 +93,18 @@ export class Context {
 
   /** Checks that the guest makes progress. */
   async checkRuns(uuid: VmUuid): Promise<void> {
-    assert.equal((await this.find(uuid)).run, 'running');
+    const { run, death } = await this.find(uuid);
+    const saysWhy = async () =>
+      `it is ${run}, ${death?.detail ?? 'not dead'}; its console said last:\n${await this.#lastSaid(uuid)}`;
+    assert.equal(run, 'running', run === 'running' ? undefined : await saysWhy());
     const guest = this.rig.guest(uuid);
     const before = await guest.ticks();
     await this.eventually('the guest goes on', async () => (await guest.ticks()) > before);
+  }
+
+  async #lastSaid(uuid: VmUuid): Promise<string> {
+    const said = await readFile(this.driver.consoleOf(uuid).log, 'utf8').catch(messageOf);
+    return said.split('\n').slice(-SHOWN_LINES).join('\n');
   }
 
   async destroyAll(): Promise<void> {

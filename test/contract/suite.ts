@@ -11,20 +11,17 @@ import { testSaving } from './saving.ts';
 import { testUsb } from './usb.ts';
 
 /** The parts of the suite, which can be run apart; not all need VMs that take devices. */
-const PARTS = {
+const REGISTERED = {
   domains: { register: testDomains, needsUsb: false },
   deaths: { register: testDeaths, needsUsb: false },
   saving: { register: testSaving, needsUsb: true },
   usb: { register: testUsb, needsUsb: true },
 } as const;
-export type Part = keyof typeof PARTS;
+export type Part = keyof typeof REGISTERED;
+export const PARTS = Object.keys(REGISTERED) as readonly Part[];
 
 /** Registers the suite for a driver; `makeRig` is called once. */
-export function describeDriver(
-  name: string,
-  makeRig: () => Promise<Rig>,
-  parts: readonly Part[] = Object.keys(PARTS) as Part[],
-): void {
+export function describeDriver(name: string, makeRig: () => Promise<Rig>, parts: readonly Part[] = PARTS): void {
   describe(`the driver contract: ${name}`, () => {
     let context: Context | undefined;
     before(async () => {
@@ -36,7 +33,7 @@ export function describeDriver(
       return context;
     };
     for (const part of parts) {
-      const { register, needsUsb } = PARTS[part];
+      const { register, needsUsb } = REGISTERED[part];
       describe(part, () => {
         before(() => {
           current().needsUsb = needsUsb;

@@ -1,17 +1,32 @@
 /** The contract of devices: attach, read back, detach, refusals, hints. Most of it needs no booted guest. */
 import assert from 'node:assert/strict';
-import { afterEach, test } from 'node:test';
+import { after, afterEach, test } from 'node:test';
 import type { DriverHint } from '../../src/hypervisor/driver.ts';
 import { newUuid } from '../../src/model/ids.ts';
 import type { UsbDevice, UsbSlot } from '../../src/model/usb.ts';
+import type { VmConfig } from '../../src/model/vm.ts';
 import { attachmentOf, type Context, isAbout, kindOf, refuses } from './context.ts';
 
 const FIRST: UsbSlot = { controller: 0, port: 1 };
 const SECOND: UsbSlot = { controller: 0, port: 2 };
 
 export function testUsb(current: () => Context): void {
-  afterEach(() => current().destroyAll());
+  /** Serves the tests that change nothing of a domain but what is attached to it. */
+  let common: VmConfig | undefined;
+  const commonDomain = async () => {
+    common ??= await current().start();
+    return common;
+  };
   const makeDevice = () => current().rig.makeDevice(kindOf(current()));
+
+  afterEach(async () => {
+    const { driver } = current();
+    for (const { uuid, attachments } of await driver.list()) {
+      if (uuid !== common?.uuid) await driver.destroy(uuid);
+      else for (const attachment of attachments) await driver.detachDevice(uuid, attachment);
+    }
+  });
+  after(() => current().destroyAll());
 
   test('every kind of device goes in and out of the guest', async () => {
     const context = current();
@@ -32,7 +47,7 @@ export function testUsb(current: () => Context): void {
 
   test('what is attached is read back by the next driver, as it is', async () => {
     const context = current();
-    const { uuid } = await context.start();
+    const { uuid } = await commonDomain();
     const devices = [await makeDevice(), await makeDevice()];
     const slots = [{ controller: 0, port: 3 }, FIRST];
     for (const [i, device] of devices.entries()) await context.driver.attachDevice(uuid, at(slots, i), device);
@@ -49,7 +64,7 @@ export function testUsb(current: () => Context): void {
 
   test('a port that is taken is refused, with what is there', async () => {
     const context = current();
-    const { uuid } = await context.start();
+    const { uuid } = await commonDomain();
     const first = await makeDevice();
     const attachment = await context.driver.attachDevice(uuid, FIRST, first);
     await refuses('usb.port_busy', context.driver.attachDevice(uuid, FIRST, await makeDevice()));
@@ -58,7 +73,7 @@ export function testUsb(current: () => Context): void {
 
   test('a port or controller that the domain does not have is refused', async () => {
     const context = current();
-    const config = await context.start();
+    const config = await commonDomain();
     const device = await makeDevice();
     const ports = config.usbControllers[0]?.ports ?? 0;
     const wrong = [
@@ -74,7 +89,7 @@ export function testUsb(current: () => Context): void {
 
   test('a device is attached once', async () => {
     const context = current();
-    const { uuid } = await context.start();
+    const { uuid } = await commonDomain();
     const device = await makeDevice();
     const attachment = await context.driver.attachDevice(uuid, FIRST, device);
     await refuses('usb.attached', context.driver.attachDevice(uuid, SECOND, device));
@@ -84,7 +99,7 @@ export function testUsb(current: () => Context): void {
 
   test('an attach that is given up before it began leaves nothing', async () => {
     const context = current();
-    const { uuid } = await context.start();
+    const { uuid } = await commonDomain();
     const signal = AbortSignal.abort();
     await refuses('aborted', context.driver.attachDevice(uuid, FIRST, await makeDevice(), { signal }));
     assert.deepEqual((await context.find(uuid)).attachments, []);
@@ -92,7 +107,7 @@ export function testUsb(current: () => Context): void {
 
   test('a device that is detached can be attached again, elsewhere', async () => {
     const context = current();
-    const first = await context.start();
+    const first = await commonDomain();
     const second = await context.start();
     const device = await makeDevice();
     for (const [{ uuid }, slot] of [
@@ -109,7 +124,7 @@ export function testUsb(current: () => Context): void {
 
   test('detaching what is not there is fine and touches nothing else', async () => {
     const context = current();
-    const { uuid } = await context.start();
+    const { uuid } = await commonDomain();
     const device = await makeDevice();
     const other = await makeDevice();
     await context.driver.detachDevice(uuid, attachmentOf(uuid, FIRST, device));
@@ -186,7 +201,7 @@ export function testUsb(current: () => Context): void {
 
   test('hints come until the listener is taken off', async () => {
     const context = current();
-    const { uuid } = await context.start();
+    const { uuid } = await commonDomain();
     const hints: DriverHint[] = [];
     const stop = context.driver.onHint((hint) => hints.push(hint));
     const device = await makeDevice();

@@ -1,3 +1,3 @@
 import { testContract } from './contract.ts';
 
-testContract('pv', ['domains']);
+testContract('pv', 'host');

@@ -7,7 +7,7 @@ import { after, before, describe, it } from 'node:test';
 import { XenHost } from '../../lab/xen-host.ts';
 import type { VmDetails } from '../../src/api/views.ts';
 import { DIST, Dom0Usher } from './dom0-usher.ts';
-import { HVM_GUEST, PV_GUEST, pvCfg } from './guests.ts';
+import { PV_GUEST, pvCfg } from './guests.ts';
 
 /** In the order in which they are plugged and attached; the first is the one that is pulled. */
 const DEVICES = [
@@ -98,25 +98,5 @@ describe('the device model of a PV guest', () => {
     await usher.eventually('the guest sees what was plugged since', async () => (await seen('work')).includes('T1'));
     await usher.ask('vm.destroy', { vm: 'work' });
     await usher.eventually('dom0 has its devices', async () => (await usher.kernelDriver('1-2')) === 'usbhid');
-  });
-
-  it('Usher: of an HVM guest it is said plainly that USB comes back with a new start', {
-    skip: 'not proven yet',
-  }, async () => {
-    await usher.createVm('full', HVM_GUEST);
-    await usher.ask('vm.start', { vm: 'full', isPaused: true });
-    const busid = await usher.plug('tablet', { serial: 'T2', port: '4' });
-    await usher.ask('usb.assign', { vm: 'full', device: `dom0:${busid}`, mode: 'auto' });
-    await usher.waitAttached(busid, 'full');
-    await usher.check(`kill -KILL ${await pidOf('full')}`);
-    await usher.eventually('nothing is called attached', async () => (await attached('full')).length === 0);
-    const view = await usher.eventually('it waits', async () => {
-      const device = await usher.device(busid);
-      return device?.state === 'waiting' ? device : undefined;
-    });
-    assert.match(view.why, /device model/);
-    await usher.ask('vm.destroy', { vm: 'full' });
-    await usher.ask('vm.start', { vm: 'full', isPaused: true });
-    await usher.waitAttached(busid, 'full');
   });
 });

@@ -21,6 +21,20 @@ export const HVM_GUEST = {
   usbctrl: 'type=devicemodel,version=3,ports=8',
 } as const;
 
+/** The xl.cfg(5) of an HVM guest that xl runs without Usher: no screen, an emulated xHCI of 8 ports. */
+export function hvmCfg(name: string): string {
+  return [
+    `name = "${name}"`,
+    'type = "hvm"',
+    `kernel = "${HVM_GUEST.kernel}"`,
+    `ramdisk = "${HVM_GUEST.initrd}"`,
+    `memory = ${HVM_GUEST.memory}`,
+    ...['vcpus = 1', 'vga = "none"', 'vnc = 0', 'sdl = 0'],
+    `usbctrl = ["${HVM_GUEST.usbctrl}"]`,
+    '',
+  ].join('\n');
+}
+
 /** The xl.cfg(5) of a PV guest that xl runs without Usher. */
 export function pvCfg(name: string): string {
   return [

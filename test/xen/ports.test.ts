@@ -16,6 +16,8 @@ const PORTS = '/local/domain/0/backend/qusb';
 
 describe('ports of a PV guest on real Xen', () => {
   let usher: Dom0Usher;
+  /** The number that the last domain had. */
+  let last: number;
 
   before(async () => {
     usher = new Dom0Usher(await XenHost.restore({ dist: DIST }));
@@ -118,6 +120,7 @@ describe('ports of a PV guest on real Xen', () => {
 
   it('Usher: a guest that powers off gives its devices back', async () => {
     const { console } = await show('work');
+    last = await domid('work');
     assert.equal(await usher.kernelDriver('1-2'), 'usbfs');
     await usher.check(`echo poweroff | socat -t 1 - UNIX-CONNECT:${console.socket} > /dev/null`);
     await usher.eventually('the VM is halted', async () => (await show('work')).state === 'halted');
@@ -126,16 +129,18 @@ describe('ports of a PV guest on real Xen', () => {
     assert.doesNotMatch(await usher.check('xenstore-ls -f'), /1-2/, 'nor a node of it');
   });
 
-  it('Usher: nodes that a dead domain has left do not keep a device from anybody', {
-    skip: 'not proven yet',
-  }, async () => {
-    // As an xl leaves them that is killed while it clears a domain away.
-    const stale = `${PORTS}/77/0`;
-    await usher.check(`xenstore-write ${stale}/type qusb ${stale}/num-ports 8 ${stale}/port/1 1-2
-      xenstore-write /libxl/77/device/vusb/0/type qusb /libxl/77/device/vusb/0/backend ${stale}`);
+  it('Usher: what a dead domain has left keeps no device from anybody, nor is it the next one’s of that number', async () => {
+    // As an xl leaves them that is killed while it clears a domain away; the number is the one that is given next.
+    const next = last + 1;
+    const stale = `${PORTS}/${next}/0`;
+    await usher.check(`xenstore-write ${stale}/type qusb ${stale}/num-ports 8 ${stale}/port/5 1-2
+      xenstore-write /libxl/${next}/device/vusb/0/type qusb /libxl/${next}/device/vusb/0/backend ${stale}`);
     await usher.ask('vm.start', { vm: 'work' });
-    await usher.waitAttached('1-2', 'work');
-    await usher.eventually('the stale node is empty or gone', async () => !(await usher.xenstore(`${stale}/port/1`)));
+    assert.equal(await domid('work'), next);
+    const { slot } = await usher.waitAttached('1-2', 'work');
+    assert.notEqual(slot, '0-5');
+    assert.equal((await show('work')).attachments.length, 1);
+    await usher.eventually('the stale node is empty or gone', async () => !(await usher.xenstore(`${stale}/port/5`)));
     await usher.ask('vm.destroy', { vm: 'work' });
   });
 });

@@ -16,9 +16,6 @@ const PLACE = `dom0:${BUSID}`;
 /** The driver's own; those of the steps around it are passed with QEMU in test/faults/kill-points.test.ts. */
 const POINTS = XEN_FAIL_POINTS.filter((point) => /attach\.|detach\./.test(point));
 
-/** These have not been seen to pass yet: the machine was too busy for their deadlines. */
-const NOT_PROVEN = { skip: 'not proven yet' } as const;
-
 describe('restarts on real Xen', () => {
   let usher: Dom0Usher;
   const plug = () => usher.plug('tablet', { serial: 'T1', port: '1' });
@@ -43,33 +40,29 @@ describe('restarts on real Xen', () => {
   after(() => usher?.stop());
 
   for (const point of POINTS) {
-    it(
-      `a daemon killed at ${point} is followed by one that converges`,
-      point === POINTS[0] ? {} : NOT_PROVEN,
-      async () => {
-        const isAttach = point.includes('attach.') && !point.includes('detach.');
-        const { handle } = await show();
-        // An attach is caused by a release of the device, a detach by a hand on it.
-        if (isAttach) await usher.ask('usb.detach', { device: PLACE });
-        await usher.endDaemon('TERM');
-        await usher.startDaemon({ USHER_FAIL_POINT: point });
-        await usher.ask(isAttach ? 'usb.release' : 'usb.detach', { device: PLACE }).catch(() => undefined);
-        await usher.daemonEnd();
-        await usher.startDaemon();
-        await usher.ask('usb.release', { device: PLACE }).catch(() => undefined);
-        await settle(true);
-        assert.equal((await show()).handle, handle, 'the domain was disturbed');
-        const { isIntact } = await usher.ask<AuditVerification>('audit.verify');
-        assert.ok(isIntact);
-        const rows = await usher.ask<AuditView[]>('audit.list', { limit: 10_000 });
-        const concluded = new Set(rows.map(({ intent }) => intent));
-        const open = rows.filter(({ kind, row }) => kind === 'intent' && !concluded.has(row));
-        assert.deepEqual(open, [], 'intents without an outcome');
-      },
-    );
+    it(`a daemon killed at ${point} is followed by one that converges`, async () => {
+      const isAttach = point.includes('attach.') && !point.includes('detach.');
+      const { handle } = await show();
+      // An attach is caused by a release of the device, a detach by a hand on it.
+      if (isAttach) await usher.ask('usb.detach', { device: PLACE });
+      await usher.endDaemon('TERM');
+      await usher.startDaemon({ USHER_FAIL_POINT: point });
+      await usher.ask(isAttach ? 'usb.release' : 'usb.detach', { device: PLACE }).catch(() => undefined);
+      await usher.daemonEnd();
+      await usher.startDaemon();
+      await usher.ask('usb.release', { device: PLACE }).catch(() => undefined);
+      await settle(true);
+      assert.equal((await show()).handle, handle, 'the domain was disturbed');
+      const { isIntact } = await usher.ask<AuditVerification>('audit.verify');
+      assert.ok(isIntact);
+      const rows = await usher.ask<AuditView[]>('audit.list', { limit: 10_000 });
+      const concluded = new Set(rows.map(({ intent }) => intent));
+      const open = rows.filter(({ kind, row }) => kind === 'intent' && !concluded.has(row));
+      assert.deepEqual(open, [], 'intents without an outcome');
+    });
   }
 
-  it('xl save and xl restore empty the ports; Usher attaches again', NOT_PROVEN, async () => {
+  it('xl save and xl restore empty the ports; Usher attaches again', async () => {
     const before = await show();
     await usher.check('xl save work /root/work.save && xl restore /root/work.save', { timeoutMs: 60_000 });
     await usher.eventually('Usher knows the new domain', async () => {
@@ -80,7 +73,7 @@ describe('restarts on real Xen', () => {
     await usher.eventually('the guest sees it', async () => (await usher.seenBy('work')).includes('0627:0001:T1'));
   });
 
-  it('suspend and restore: the device leaves and comes back', NOT_PROVEN, async () => {
+  it('suspend and restore: the device leaves and comes back', async () => {
     await usher.ask('vm.suspend', { vm: 'work' });
     assert.equal((await show()).state, 'suspended');
     assert.equal(await usher.kernelDriver(BUSID), 'usbhid');
@@ -89,23 +82,19 @@ describe('restarts on real Xen', () => {
     await usher.eventually('the guest sees it', async () => (await usher.seenBy('work')).includes('0627:0001:T1'));
   });
 
-  it(
-    'a checkpoint, which leaves no xl behind to watch the domain, does not matter: a reboot is answered',
-    NOT_PROVEN,
-    async () => {
-      await usher.ask('vm.checkpoint', { vm: 'work', file: '/root/checkpoint' });
-      await usher.waitAttached(BUSID, 'work');
-      const { handle, console } = await show();
-      await usher.check(`echo reboot | socat -t 1 - UNIX-CONNECT:${console.socket} > /dev/null`);
-      await usher.eventually('another domain runs', async () => {
-        const now = await show();
-        return now.state === 'running' && now.handle !== handle;
-      });
-      await usher.waitAttached(BUSID, 'work');
-    },
-  );
+  it('a checkpoint, which leaves no xl behind to watch the domain, does not matter: a reboot is answered', async () => {
+    await usher.ask('vm.checkpoint', { vm: 'work', file: '/root/checkpoint' });
+    await usher.waitAttached(BUSID, 'work');
+    const { handle, console } = await show();
+    await usher.check(`echo reboot | socat -t 1 - UNIX-CONNECT:${console.socket} > /dev/null`);
+    await usher.eventually('another domain runs', async () => {
+      const now = await show();
+      return now.state === 'running' && now.handle !== handle;
+    });
+    await usher.waitAttached(BUSID, 'work');
+  });
 
-  it('xenstored is updated live: connections break, watches come back', NOT_PROVEN, async () => {
+  it('xenstored is updated live: connections break, watches come back', async () => {
     const { handle } = await show();
     await usher.check('xenstore-control live-update -F /usr/lib/xen-4.17/bin/xenstored', { timeoutMs: 60_000 });
     await usher.pull('T1');
@@ -115,7 +104,7 @@ describe('restarts on real Xen', () => {
     assert.equal((await show()).handle, handle);
   });
 
-  it('after a reboot of the host the VM is started and has its device', NOT_PROVEN, async () => {
+  it('after a reboot of the host the VM is started and has its device', async () => {
     await usher.ask('vm.set', { vm: 'work', autostart: true });
     await usher.xen.reboot();
     await usher.startDaemon();

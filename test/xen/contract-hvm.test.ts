@@ -1,0 +1,4 @@
+import { testContract } from './contract.ts';
+
+testContract('hvm', 'software');
+testContract('hvm', 'host', ['usb']);
