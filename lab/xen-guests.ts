@@ -30,13 +30,7 @@ export interface GuestCfgOptions {
 /** How much memory each guest has. It is part of the saves. */
 export const GUEST_MEMORY_MIB = 128;
 
-/** The console of an HVM guest is its serial port: an emulated machine has one, whatever runs in it. */
-const HVM_CMDLINE = XEN_GUEST_CMDLINE.replace('hvc0', 'ttyS0');
-
-/**
- * Gives the cfg of a guest, for `xl create` and for `xl restore` from the kept save of that kind. That save has the
- * controller for PV and PVH, and none for HVM: xl cannot restore an HVM guest that was saved with one, but adds one after.
- */
+/** Gives the cfg of a guest, for `xl create` and, as long as it is of the same make, for `xl restore`. */
 export function guestCfg(kind: GuestKind, { name = kind, uuid, hasUsb = true }: GuestCfgOptions = {}): string {
   const isHvm = kind === 'hvm';
   const lines = [
@@ -45,22 +39,12 @@ export function guestCfg(kind: GuestKind, { name = kind, uuid, hasUsb = true }: 
     `type = "${kind}"`,
     `kernel = "${isHvm ? HOST_PATHS.guestPackedKernel : HOST_PATHS.guestKernel}"`,
     `ramdisk = "${isHvm ? HOST_PATHS.guestPackedInitrd : HOST_PATHS.guestInitrd}"`,
-    `cmdline = "${isHvm ? HVM_CMDLINE : XEN_GUEST_CMDLINE}"`,
+    `cmdline = "${XEN_GUEST_CMDLINE}"`,
     `memory = ${GUEST_MEMORY_MIB}`,
     'vcpus = 1',
     'on_crash = "preserve"',
     ...(hasUsb ? [`usbctrl = ["type=${isHvm ? 'devicemodel,version=3' : 'qusb,version=2'},ports=8"]`] : []),
-    ...(isHvm ? hvmLines(name) : []),
+    ...(isHvm ? ['vga = "none"', 'vnc = 0', 'sdl = 0'] : []),
   ];
   return `${lines.join('\n')}\n`;
-}
-
-/** Nothing to look at, and the serial port where `dom0/type` and `XEN_PATHS.log` expect it. */
-function hvmLines(name: string): string[] {
-  const socket = `socket,id=lab,path=/run/lab/${name}.console,server=on,wait=off`;
-  const chardev = `${socket},logfile=${XEN_PATHS.log(name)},logappend=on`;
-  return [
-    ...['vga = "none"', 'vnc = 0', 'sdl = 0'],
-    `device_model_args = ["-chardev", "${chardev}", "-serial", "chardev:lab"]`,
-  ];
 }

@@ -6,7 +6,6 @@ import { readdir, rename, rm, symlink } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { exec } from '../src/lib/exec.ts';
-import { Fault } from '../src/lib/fault.ts';
 import { cached } from './cache.ts';
 import { Host } from './host.ts';
 import { hostSnapshot } from './host-snapshot.ts';
@@ -41,8 +40,8 @@ export async function xenGuestsSnapshot(): Promise<string> {
     const host = await Host.start(XEN_MODEL, { source: folder, isRestored: true, writesSource: true });
     try {
       await Promise.all([keepSave(host, 'hvm'), keepSave(host, 'pv').then(() => keepSave(host, 'pvh'))]);
-      await create(host, 'pv', { name: 'pv' });
-      await restore(host, 'hvm', { name: 'hvm' }); // It has booted once, which is enough of waiting.
+      // The paravirtual console of an HVM guest is silent after a restore: these two have booted where they are.
+      await Promise.all((['pv', 'hvm'] as const).map((kind) => create(host, kind, { name: kind })));
       await host.check(TIDY, { timeoutMs: XL_TIMEOUT_MS });
       await rm(join(folder, 'state'));
       await host.save(join(folder, 'state'));
@@ -61,7 +60,7 @@ echo 3 > /proc/sys/vm/drop_caches
 dd if=/dev/zero of=/dev/shm/zero bs=1M count=$(($(sed -n 's/^MemFree: *//p' /proc/meminfo | cut -d ' ' -f 1) / 1024 - 100)) 2> /dev/null
 rm /dev/shm/zero`;
 
-/** Boots a guest and has it saved. An HVM guest has no USB controller then: see `guestCfg`. */
+/** Boots a guest and has it saved. An HVM guest has no USB controller then, for xl cannot restore one that has. */
 async function keepSave(host: Host, kind: GuestKind): Promise<void> {
   const name = `save-${kind}`;
   await create(host, kind, { name, hasUsb: kind !== 'hvm' });
@@ -76,14 +75,6 @@ async function create(host: Host, kind: GuestKind, options: NamedGuest): Promise
   const guest = new XenGuest(host, options.name);
   await guest.waitFor('^USHER-GUEST ready', { timeoutMs: BOOT_TIMEOUT_MS });
   await guest.shell(AWAIT_MODULES, BOOT_TIMEOUT_MS);
-}
-
-async function restore(host: Host, kind: GuestKind, options: NamedGuest): Promise<void> {
-  const script = withCfg(kind, options, (cfg) => `xl restore ${cfg} ${XEN_PATHS.save(kind)}`);
-  await host.check(script, { timeoutMs: XL_TIMEOUT_MS });
-  const guest = new XenGuest(host, options.name);
-  const { status } = await guest.shell('until [ -e /sys/bus/usb/devices/usb2 ]; do sleep 0.1; done', BOOT_TIMEOUT_MS);
-  if (status !== 0) throw new Fault('exec.failed', { command: script, what: 'the guest saw no USB controller' });
 }
 
 function withCfg(kind: GuestKind, options: NamedGuest, command: (cfg: string) => string): string {
