@@ -57,6 +57,11 @@ suite('emulated USB', () => {
     const domain = await rig.domain(5, { kind: 'hvm', isOurs: true });
     const usb = await rig.open(t);
     const stick = software('storage', { file: '/tmp/stick.img' });
+    await rig.until('what xenstore tells of the new domain has been told', async () => {
+      const before = rig.hints.length;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      return rig.hints.length === before;
+    });
     const hints = rig.hints.length;
     const attachment = await usb.attach(domain, NEXT, stick);
     assert.deepEqual(rig.hints.slice(hints), [{ about: 'usb', uuid: domain.uuid }]);

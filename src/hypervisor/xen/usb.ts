@@ -10,7 +10,7 @@ import { type Attachment, deviceKey, formatSlot, type UsbDevice, type UsbSlot } 
 import type { Controller, Domain, Finding, Waiting } from '../driver.ts';
 import type { DeviceModels } from './device-models.ts';
 import type { DomainNodes } from './domain-nodes.ts';
-import { notePath } from './nodes.ts';
+import { notePath, XENBUS_STATE } from './nodes.ts';
 import type { Attachments } from './usb-attachments.ts';
 import { controllerOf, UsbClaims } from './usb-claims.ts';
 import { canAdd, makeController, usableControllers } from './usb-controllers.ts';
@@ -18,6 +18,7 @@ import { diagnoseUsb } from './usb-doctor.ts';
 import { attachHostDevice, detachHostDevice, type UsbHostContext } from './usb-host.ts';
 import { told, type UsbDomain } from './usb-ports.ts';
 import type { UsbRemains } from './usb-remains.ts';
+import { UsbSettling } from './usb-settling.ts';
 import { attachSoftwareDevice, detachSoftwareDevice } from './usb-software.ts';
 import { UsbUpkeep, type UsbUpkeepParts } from './usb-upkeep.ts';
 import type { UsbView } from './usb-view.ts';
@@ -40,6 +41,7 @@ export class XenUsb {
   readonly #remains: UsbRemains;
   readonly #context: UsbHostContext;
   readonly #claims: UsbClaims;
+  readonly #settling: UsbSettling;
   readonly #queue = new KeyedQueue();
   /** Slots that are being worked on, as `5 0-1`. */
   readonly #busy = new Set<string>();
@@ -54,6 +56,7 @@ export class XenUsb {
     this.#attachments = attachments;
     this.#remains = remains;
     this.#context = { xenstore, clock, log, hosts, places: parts };
+    this.#settling = new UsbSettling({ hosts, clock });
     this.#claims = new UsbClaims({ context: this.#context, view, models, attachments, remains });
   }
 
@@ -110,8 +113,10 @@ export class XenUsb {
       }
       await this.#claims.makeWayElsewhere(domain, device);
       const attachment = await attachHostDevice(this.#context, domain, { controller, model }, slot, device, waiting);
+      if (controller.backendState === XENBUS_STATE.connected) this.#settling.begin(domain.domid, slot);
       const rival = this.#claims.rivalOf(domain, device);
       if (rival === undefined) return attachment;
+      await this.#settling.over(domain.domid, slot, device.busid, waiting);
       await detachHostDevice(this.#context, domain, { controller, model }, attachment, waiting);
       throw new Fault('usb.attached', { device: key, vm: rival });
     });
@@ -128,6 +133,7 @@ export class XenUsb {
       if (nodes === undefined || controller === undefined || nodes.uuid !== domain.uuid) return;
       const model = this.#models.holdOf(nodes);
       if (attachment.backend === HOST_BACKEND) {
+        if (model !== undefined) await this.#settling.over(domain.domid, attachment, attachment.busid, waiting);
         await detachHostDevice(this.#context, domain, { controller, model }, attachment, waiting);
         this.#attachments.forget(domain.domid, attachment);
       } else if (model?.isOurs === true) {
@@ -159,6 +165,7 @@ export class XenUsb {
       if (nodes !== undefined) await this.#remains.clear(nodes);
       this.#models.forget(domid);
       this.#attachments.forget(domid);
+      this.#settling.forget(domid);
     }
     await this.#remains.settled(domid);
   }
