@@ -1,4 +1,4 @@
-import { testContract } from './contract.ts';
+import { PARTS_IN_TIME, testContract } from './contract.ts';
 
-testContract('hvm', 'software');
+testContract('hvm', 'software', PARTS_IN_TIME);
 testContract('hvm', 'host', ['usb']);

@@ -1,3 +1,3 @@
-import { testContract } from './contract.ts';
+import { PARTS_IN_TIME, testContract } from './contract.ts';
 
-testContract('pvh', 'host');
+testContract('pvh', 'host', PARTS_IN_TIME);

@@ -17,6 +17,7 @@ const DEVICES = [
 ] as const;
 /** QEMU looks for devices that are gone each two seconds; a lab of two busy cores takes its time. */
 const WALK_MS = 6_000;
+const QUICK_TURNS = 8;
 
 describe('the device model of a PV guest', () => {
   let usher: Dom0Usher;
@@ -59,9 +60,35 @@ describe('the device model of a PV guest', () => {
     for (const { serial } of DEVICES.slice(1)) await usher.pull(serial);
   });
 
-  it('Usher: it lives when the first of three devices is pulled, and the others stay', async () => {
+  it('xl: it aborts when a device is taken from a guest that is still asking it who it is', async () => {
+    const busid = await usher.plug('tablet', { serial: 'T1', port: '1' });
+    await usher.xlCreate('plain', pvCfg('plain'));
+    const pid = await pidOf('plain');
+    for (let round = 0; round < QUICK_TURNS && (await isAlive(pid)); round++) {
+      await usher.xlAttach('plain', busid);
+      await usher.xl('usbdev-detach', 'plain', '0', '1');
+    }
+    assert.ok(!(await isAlive(pid)), 'xl no longer has the defect');
+    await usher.check('xl destroy plain');
+    await usher.pull('T1');
+  });
+
+  it('Usher: it lives when a device comes and goes as fast as can be asked for', async () => {
     await usher.startDaemon();
     await usher.startGuest('work', PV_GUEST);
+    const busid = await usher.plug('tablet', { serial: 'T1', port: '1' });
+    const pid = await pidOf('work');
+    for (let round = 0; round < QUICK_TURNS; round++) {
+      await usher.ask('usb.attach', { vm: 'work', device: `dom0:${busid}` });
+      await usher.ask('usb.detach', { device: `dom0:${busid}` });
+      assert.ok(await isAlive(pid), `the device model died in round ${round + 1}`);
+    }
+    assert.equal(await usher.kernelDriver(busid), 'usbhid');
+    await usher.ask('usb.release', { device: `dom0:${busid}` });
+    await usher.pull('T1');
+  });
+
+  it('Usher: it lives when the first of three devices is pulled, and the others stay', async () => {
     const pid = await pidOf('work');
     for (let round = 0; round < 2; round++) {
       for (const { kind, serial, port } of DEVICES) {
