@@ -265,3 +265,15 @@ test('a domain that lies suspended is looked at and told of until it goes on: no
   await clock.advance(60_000);
   assert.equal(xl.asked.length, 3);
 });
+
+test('whether a domain lies suspended is asked anew each time', async () => {
+  const { xl, roster } = await rig();
+  const first = roster.all();
+  xl.answer(0, row(1, '---ss-'));
+  await first;
+  const found = roster.find(uuidOf(1));
+  await Promise.resolve();
+  await new Promise((resolve) => setImmediate(resolve));
+  xl.answer(1, row(1, '-b----'));
+  assert.equal((await found)?.run, 'running');
+});

@@ -63,7 +63,8 @@ const NO_UUID = '00000000-0000-0000-0000-000000000000';
  *   question, which `FRESH_MS` bounds.
  * - Looks are shared: questions of one moment make one `xl list`. An older look never takes the place of a newer one.
  * - After each change that xenstore tells of, it looks by itself, until that works, and tells what is different.
- * - No watch tells that a guest which lay suspended goes on, so one that does is looked at, and told of, again and again.
+ * - No watch tells that a guest which lay suspended goes on, so one that does is looked at, and told of, again and again,
+ *   and is never told from memory.
  */
 export class Roster {
   readonly #parts: RosterParts;
@@ -113,8 +114,11 @@ export class Roster {
    */
   async find(uuid: VmUuid, waiting: Waiting = {}): Promise<LivingDomain | undefined> {
     const sight = await this.#sight(Number.POSITIVE_INFINITY, waiting);
+    const seen = only(sight.domains, uuid);
+    // It may go on by now, and no watch has told: whether a guest lies suspended is always asked anew.
+    if (seen !== undefined && isSuspended(seen)) return await this.findNow(uuid, waiting);
     if (this.#parts.clock.monotonic() - sight.at > FRESH_MS) this.#lookSoon(0);
-    return only(sight.domains, uuid);
+    return seen;
   }
 
   /** The same, from a look that begins now. @throws as `find` does */
