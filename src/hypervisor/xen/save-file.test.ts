@@ -70,6 +70,12 @@ test('the emulated controllers of an HVM guest are found where its device model 
   await file.close();
   assert.deepEqual(emulated, [{ index: 1, version: 3, ports: 8, pciSlot: 5 }]);
   assert.deepEqual(saved.controllers, []);
+  const both = [
+    { type: 'devicemodel', devid: 0, version: 3, ports: 8 },
+    { type: 'qusb', devid: 1, version: 2, ports: 8 },
+  ];
+  await writeFile(path, sampleSave({ config: hvm({ usbctrls: both }), pages, emulator: [state] }));
+  assert.match((await refusal(config)).message, /emulated and PV USB controllers at once/);
   await writeFile(path, sampleSave({ config: hvm({}), pages }));
   assert.match((await refusal(config)).message, /does not tell where its USB controllers were/);
   await writeFile(path, sampleSave({ config: hvm({ usbctrls: [] }), pages }));

@@ -47,6 +47,9 @@ export async function openSaveFile(
     const emulated = await placesOf(file, saved, follower.modelState);
     if (emulated === undefined)
       throw refuse('the state of its device model does not tell where its USB controllers were');
+    // xl would number the PV ones anew, over the numbers that the emulated ones have in the guest.
+    if (emulated.length > 0 && saved.controllers.length > 0)
+      throw refuse('its guest had emulated and PV USB controllers at once');
     return { file, bytes: follower.bytes, saved, emulated };
   } catch (error) {
     await file.close();

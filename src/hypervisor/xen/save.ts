@@ -52,7 +52,10 @@ export async function saveXen(input: SaveInput): Promise<void> {
     if (why !== undefined) throw refuse(why);
   };
   await checkTarget();
-  const { attachments } = await host.usb.observe(domain, { signal });
+  const { attachments, controllers } = await host.usb.observe(domain, { signal });
+  const kinds = new Set(controllers.map(({ sharesPortNumbers }) => sharesPortNumbers === true));
+  if (kinds.size > 1)
+    throw refuse('it has emulated and PV USB controllers at once, with which it could not be restored');
   if (attachments.length > 0) {
     throw refuse(`${attachments.map(deviceKey).join(', ')} would be missing when it is restored`);
   }
