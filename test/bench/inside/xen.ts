@@ -95,7 +95,7 @@ async function time(): Promise<void> {
       usher: () =>
         attached(
           () => client.call('usb.attach', { device, vm }),
-          () => client.call('usb.detach', { device }),
+          () => letGo(client),
         ),
       xl: () =>
         attached(
@@ -127,7 +127,7 @@ async function count(): Promise<void> {
         counted(
           relay,
           () => client.call('usb.attach', { device, vm }),
-          () => client.call('usb.detach', { device }),
+          () => letGo(client),
         ),
       script: async () => {
         const script = await XenstoreClient.connect({ path: XENSTORED });
@@ -146,6 +146,12 @@ async function count(): Promise<void> {
   served.kill();
   relay.close();
   print({ requests });
+}
+
+/** Detaches by hand, and takes the hand away: what `xl` attaches in its turn would be detached again otherwise. */
+async function letGo(client: Client): Promise<void> {
+  await client.call('usb.detach', { device });
+  await client.call('usb.release', { device });
 }
 
 async function whenServed(): Promise<Client> {
