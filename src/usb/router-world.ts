@@ -112,6 +112,15 @@ export class RouterWorld {
     Object.assign(vm, { isRunning, controllers: [controller(0, this.#ports)], attachments: [] });
   }
 
+  /** Ends a VM's domain and starts a new one, and says so each time. */
+  async restart(number: number): Promise<void> {
+    for (const isRunning of [false, true]) {
+      this.power(number, isRunning);
+      this.router.hint({ vm: vmId(number) });
+      await this.settle();
+    }
+  }
+
   setOpen(number: number, isOpen: boolean): void {
     this.#vm(vmId(number)).isOpen = isOpen;
   }
@@ -180,6 +189,12 @@ export class RouterWorld {
     if (ms > 0) await sleep(this.clock, ms, signal);
     if (this.failing(word)) throw new Fault('usb.attach_failed', { device: word, vm: '', what: 'told to fail' });
   }
+}
+
+/** Tells whether the promise has neither been kept nor broken so far. @throws what it was rejected with */
+export async function isPending(promise: Promise<unknown>): Promise<boolean> {
+  const pending = Symbol('pending');
+  return (await Promise.race([promise, pending])) === pending;
 }
 
 function nameOf(uuid: VmUuid): string {

@@ -3,7 +3,8 @@ import type { Controller } from '../hypervisor/driver.ts';
 import { type Assignment, type AssignmentMode, type Hold, parseDevicePattern } from '../model/assignment.ts';
 import type { VmUuid } from '../model/ids.ts';
 import { type Attachment, formatDeviceId, parseDeviceRef, type UsbDevice } from '../model/usb.ts';
-import type { ObservedVm, Outcome, PlanInput, Step } from './plan-types.ts';
+import { plan } from './plan.ts';
+import type { DeviceMemory, ObservedVm, Outcome, PlanInput, Step } from './plan-types.ts';
 
 /** A controller of version 3 unless told otherwise. */
 export function controller(
@@ -105,4 +106,16 @@ export function outcomeWord(outcome: Outcome | undefined): string {
   const vm = `vm${Number(outcome.vm.slice(-4))}`;
   if (outcome.is === 'waiting') return `waiting ${vm} ${outcome.for}`;
   return 'needs' in outcome ? `attaching ${vm} needs ${outcome.needs}` : `${outcome.is} ${vm}`;
+}
+
+/** Plans, and gives the steps and the outcome of the first verdict, as words. */
+export function planned(parts: WorldParts): { steps: string[]; outcome: string } {
+  const { steps, verdicts } = plan(world(parts));
+  return { steps: steps.map(wordOf), outcome: outcomeWord(verdicts[0]?.outcome) };
+}
+
+/** What the planner is to remember of this plug of a device: a failure unless told otherwise. */
+export function memoryOf(device: UsbDevice, entry: Partial<DeviceMemory>): PlanInput['memory'] {
+  const { backend, busid, generation } = device;
+  return new Map([[`${backend}:${busid}`, { state: 'failed', failures: 0, generation, ...entry }]]);
 }
