@@ -3,6 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import type { Duplex } from 'node:stream';
 import { duplexPair } from 'node:stream';
 import { LineSplitter } from '../../lib/lines.ts';
+import type { QmpEvent } from './commands.ts';
 import { QmpSession, type QmpSessionOptions } from './session.ts';
 
 const FIXTURES = new URL('../../../test/fixtures/qmp/', import.meta.url);
@@ -36,6 +37,9 @@ export interface ReceivedCommand {
 export const GREETING = {
   QMP: { version: { qemu: { major: 7, minor: 2, micro: 22 }, package: 'fake' }, capabilities: ['oob'] },
 };
+
+/** What `query-status` gives of a guest that runs. */
+export const STATUS = { running: true, status: 'running' };
 
 /** The server's end of a conversation: the test says each word itself. */
 export class FakeQemu {
@@ -82,6 +86,11 @@ export class FakeQemu {
 /** Makes the line of an event. */
 export function eventLine(name: string, data?: Record<string, unknown>): Record<string, unknown> {
   return { timestamp: { seconds: 1, microseconds: 500_000 }, event: name, ...(data && { data }) };
+}
+
+/** Makes the test for the event that ends the removal of a device. */
+export function isDeleted(id: string): (event: QmpEvent) => boolean {
+  return (event) => event.name === 'DEVICE_DELETED' && event.data.device === id;
 }
 
 /** Gives a fake server and the session that is being opened to it. */
