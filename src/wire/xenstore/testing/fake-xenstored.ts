@@ -2,6 +2,8 @@
 import { type Duplex, duplexPair } from 'node:stream';
 import { encodePacket, PACKET_TYPES, type Packet, type PacketName, packetName } from '../packets.ts';
 import { PacketParser } from '../parser.ts';
+import { decodeOk, decodeText } from '../payloads.ts';
+import type { Question } from '../requests.ts';
 import { XenstoreSession, type XenstoreSessionOptions } from '../session.ts';
 
 export class FakeXenstored {
@@ -62,6 +64,21 @@ export class FakeXenstored {
   async greet(): Promise<void> {
     this.reply(await this.next(), '/local/domain/0\0');
   }
+}
+
+/** The question for a node's value. */
+export function read(path: string): Question<string> {
+  return { name: 'READ', path, decode: decodeText };
+}
+
+/** The request that writes a node. */
+export function write(path: string, value: string | Uint8Array): Question<true> {
+  return { name: 'WRITE', path, value, decode: decodeOk };
+}
+
+/** Lets what was written arrive. */
+export function settle(): Promise<void> {
+  return new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
 }
 
 /** Gives the bytes of a packet. */
