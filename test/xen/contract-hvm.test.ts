@@ -1,4 +1,4 @@
-import { PARTS_IN_TIME, testContract } from './contract.ts';
+import { testContract } from './contract.ts';
 
-testContract('hvm', 'software', PARTS_IN_TIME);
-testContract('hvm', 'host', ['usb']);
+testContract('hvm', 'software', { inTime: [] });
+testContract('hvm', 'host', { parts: ['usb'] });

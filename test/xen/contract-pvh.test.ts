@@ -1,3 +1,3 @@
-import { PARTS_IN_TIME, testContract } from './contract.ts';
+import { testContract } from './contract.ts';
 
-testContract('pvh', 'host', PARTS_IN_TIME);
+testContract('pvh', 'host', { inTime: ['usb'] });
