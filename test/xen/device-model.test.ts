@@ -18,9 +18,9 @@ const DEVICES = [
 /** QEMU looks for devices that are gone each two seconds; a lab of two busy cores takes its time. */
 const WALK_MS = 6_000;
 const QUICK_TURNS = 8;
-/** Rounds until xl has found the moment at which the device model aborts; most often the first few. */
-const UNLUCKY_ROUNDS = 48;
-const UNLUCKY_ROUND_MS = 5_000;
+/** Moments that are tried, a tenth of a second apart; the first one does most often. */
+const MOMENTS = 20;
+const MOMENT_TIMEOUT_MS = 10_000;
 
 describe('the device model of a PV guest', () => {
   let usher: Dom0Usher;
@@ -63,26 +63,27 @@ describe('the device model of a PV guest', () => {
     for (const { serial } of DEVICES.slice(1)) await usher.pull(serial);
   });
 
-  it('xl: it aborts when a device is taken from a guest that is still asking it who it is', async () => {
+  it('without Usher: it aborts when a device is taken from a guest that is still asking it who it is', async () => {
     const busid = await usher.plug('tablet', { serial: 'T1', port: '1' });
     await usher.xlCreate('plain', pvCfg('plain'));
     const pid = await pidOf('plain');
-    // Which moment it takes depends on how fast the host is: another one in each round.
-    const device = `/sys/bus/usb/devices/${busid}`;
+    // `xl usbdev-attach` and `usbdev-detach` do it by these two writes. On a busy machine the commands themselves take
+    // longer than the guest asks, so they are left out; which moment it takes differs, so it is another one in each round.
     await usher.check(
-      `for round in $(seq 0 ${UNLUCKY_ROUNDS - 1}); do
+      `port=/local/domain/0/backend/qusb/$(xl domid plain)/0/port/1
+      for tenths in $(seq 0 ${MOMENTS - 1}); do
         kill -0 ${pid} || break
-        xl usbdev-attach plain hostbus=$(cat ${device}/busnum) hostaddr=$(cat ${device}/devnum)
-        sleep $(printf '%d.%d' $((round % 16 / 10)) $((round % 16 % 10)))
-        xl usbdev-detach plain 0 1
-        sleep 0.5
+        xenstore-write $port ${busid}
+        sleep $((tenths / 10)).$((tenths % 10))
+        xenstore-write $port ''
+        sleep 1
       done`,
-      { timeoutMs: UNLUCKY_ROUNDS * UNLUCKY_ROUND_MS },
+      { timeoutMs: MOMENTS * MOMENT_TIMEOUT_MS },
     );
     const lives = await isAlive(pid);
     await usher.check('xl destroy plain');
     await usher.pull('T1');
-    assert.ok(!lives, 'xl no longer has the defect');
+    assert.ok(!lives, 'QEMU no longer has the defect');
   });
 
   it('Usher: it lives when a device comes and goes as fast as can be asked for', async () => {
