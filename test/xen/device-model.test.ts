@@ -18,9 +18,9 @@ const DEVICES = [
 /** QEMU looks for devices that are gone each two seconds; a lab of two busy cores takes its time. */
 const WALK_MS = 6_000;
 const QUICK_TURNS = 8;
-/** Moments that are tried, a tenth of a second apart; the first one does most often. */
-const MOMENTS = 20;
-const MOMENT_TIMEOUT_MS = 10_000;
+/** As many moments are tried; one of the first ten does most often. */
+const MOMENTS = 100;
+const MOMENT_TIMEOUT_MS = 6_000;
 
 describe('the device model of a PV guest', () => {
   let usher: Dom0Usher;
@@ -68,15 +68,19 @@ describe('the device model of a PV guest', () => {
     await usher.xlCreate('plain', pvCfg('plain'));
     const pid = await pidOf('plain');
     // `xl usbdev-attach` and `usbdev-detach` do it by these two writes. On a busy machine the commands themselves take
-    // longer than the guest asks, so they are left out; which moment it takes differs, so it is another one in each round.
+    // longer than the guest asks, so they are left out. It takes a moment between the device's address and its
+    // configuration, which is another one on each machine: they are tried in no order.
     await usher.check(
       `port=/local/domain/0/backend/qusb/$(xl domid plain)/0/port/1
-      for tenths in $(seq 0 ${MOMENTS - 1}); do
+      for round in $(seq ${MOMENTS}); do
         kill -0 ${pid} || break
         xenstore-write $port ${busid}
-        sleep $((tenths / 10)).$((tenths % 10))
+        sleep $(printf '0.%02d' $((round * 7 % 50)))
         xenstore-write $port ''
-        sleep 1
+        for wait in $(seq 40); do
+          [ "$(basename "$(readlink /sys/bus/usb/devices/${busid}:1.0/driver)")" = usbhid ] && break
+          sleep 0.05
+        done
       done`,
       { timeoutMs: MOMENTS * MOMENT_TIMEOUT_MS },
     );
