@@ -14,10 +14,11 @@ import { list } from './list.ts';
 import { memory } from './memory.ts';
 import { monitorSocket } from './monitor-socket.ts';
 import { recovery } from './recovery.ts';
+import { xen } from './xen.ts';
 import { xenstore } from './xenstore.ts';
 
 /** The ones that end the daemon come last. */
-const BENCHMARKS: readonly Benchmark[] = [attach, list, monitorSocket, xenstore, memory, recovery];
+const BENCHMARKS: readonly Benchmark[] = [attach, list, monitorSocket, xenstore, xen, memory, recovery];
 
 const { names, json } = readWords();
 const load = loadavg()[0] ?? 0;

@@ -5,6 +5,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { readFileSync, renameSync } from 'node:fs';
 import { createConnection, createServer, type Server, type Socket } from 'node:net';
+import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { Client } from '../../../src/api/client.ts';
@@ -245,7 +246,8 @@ function xl(...words: readonly string[]): Promise<void> {
 }
 
 async function run(command: string, words: readonly string[]): Promise<void> {
-  const child = spawn(command, words, { stdio: ['ignore', 'ignore', 'inherit'] });
+  const env = { ...process.env, USHER_HOME: dirname(dirname(socket)) };
+  const child = spawn(command, words, { stdio: ['ignore', 'ignore', 'inherit'], env });
   const status = await new Promise((resolve) => child.on('exit', resolve));
   if (status !== 0) throw new Error(`${command} ${words.join(' ')} ended with ${status}`);
 }
