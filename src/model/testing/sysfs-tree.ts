@@ -33,6 +33,7 @@ export interface FakeDevice {
   readonly manufacturer?: string;
   readonly product?: string;
   readonly authorized?: string;
+  readonly removable?: string;
   /** What `bNumInterfaces` says; how many interface folders there are is `folders`. Default 1 each. */
   readonly interfaces?: string;
   readonly folders?: number;
