@@ -39,6 +39,7 @@ suite('SysfsSource', () => {
       serial: 'S 1',
       manufacturer: 'QEMU',
       product: 'Stick',
+      removable: 'removable',
     });
     assert.deepEqual(await source.list(), [
       {
@@ -54,6 +55,8 @@ suite('SysfsSource', () => {
         interfaces: ['080650'],
         generation: 'boot.1.7',
         host: { bus: 1, devnum: 7 },
+        location: '0000:00:14.0/2.4',
+        attachedAs: 'removable',
       },
     ]);
   });

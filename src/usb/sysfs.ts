@@ -14,6 +14,7 @@ import { type DescriptorFacts, isHub, readDescriptors, untrustedString } from '.
 import { HOST_BACKEND } from '../model/ids.ts';
 import { formatDeviceId, hostGeneration, isBusid, type UsbDevice, type UsbSpeed } from '../model/usb.ts';
 import { type Hotplug, watchHotplug } from './hotplug.ts';
+import { isOnVirtualController, readAttachedAs, readLocation } from './location.ts';
 
 export interface SysfsOptions {
   /** Default `/sys`. */
@@ -32,8 +33,6 @@ export interface SysfsOptions {
 const SETTLING_LIMIT_MS = 2_000;
 /** Attributes that the kernel guards by the device's lock hang while a device is being reset. */
 const READ_TIMEOUT_MS = 2_000;
-/** Controllers whose devices are another machine's, lent to this one. `dummy_hcd` is not among them: it is for tests. */
-const VIRTUAL_CONTROLLER = /\/(vhci_hcd|xen[-_]hcd|vusb)[./-]/;
 
 interface Known {
   readonly devnum: number;
@@ -149,13 +148,16 @@ export class SysfsSource implements DeviceSource {
     const folder = join(this.#folder, busid);
     const attribute = (name: string) => readFile(join(folder, name), 'utf8').catch(() => '');
     const limits = { what: `Reading ${folder}`, timeoutMs: READ_TIMEOUT_MS, clock: this.#clock };
-    const [facts, path, attributes] = await withDeadline(limits, () =>
-      Promise.all([
+    const [facts, path, attributes, location, attachedAs] = await withDeadline(limits, async () => {
+      const path = await realpath(folder);
+      return Promise.all([
         readFile(join(folder, 'descriptors')).then(readDescriptors),
-        realpath(folder),
+        path,
         Promise.all(['speed', 'bNumInterfaces', 'authorized', 'serial', 'manufacturer', 'product'].map(attribute)),
-      ]),
-    );
+        readLocation(path),
+        readAttachedAs(path),
+      ]);
+    });
     const [speed = '', count = '', authorized = '', serial = '', manufacturer = '', product = ''] = attributes;
     const isAuthorized = authorized.trim() !== '0';
     const isReady = hasInterfaces(busid, count, names) || !isAuthorized || this.#isFirstList || this.#isLate(known);
@@ -179,6 +181,8 @@ export class SysfsSource implements DeviceSource {
       generation: hostGeneration(this.#bootId, bus, known.devnum),
       ...(guard === undefined ? {} : { guard }),
       host: { bus, devnum: known.devnum },
+      ...(location === undefined ? {} : { location }),
+      ...(attachedAs === undefined ? {} : { attachedAs }),
     };
   }
 
@@ -209,7 +213,7 @@ function hasInterfaces(busid: string, count: string, names: readonly string[]): 
 
 function guardOf(facts: DescriptorFacts, path: string, isAuthorized: boolean): string | undefined {
   if (isHub(facts)) return 'it is a hub';
-  if (VIRTUAL_CONTROLLER.test(path)) return 'it is on a virtual controller';
+  if (isOnVirtualController(path)) return 'it is on a virtual controller';
   return isAuthorized ? undefined : 'the host has not authorised it';
 }
 
