@@ -36,7 +36,7 @@ function filled(rows: number): string {
 
 const verify = async (path: string, head?: string) => {
   const audit = open(path);
-  const verification = await audit.verify(head);
+  const verification = await audit.verify({ head });
   audit.close();
   return verification;
 };

@@ -2,13 +2,14 @@
  * The audit trail: who did what to what, in audit.db. Rows are only ever added, and each carries the hash of the one
  * before it, so that a row that is changed, removed or moved later is found. Not a log: no row may be lost.
  */
-import { createHash } from 'node:crypto';
 import type { AuditVerification } from '../api/views.ts';
 import { canonicalJson } from '../lib/canonical-json.ts';
 import { type Clock, systemClock } from '../lib/clock.ts';
-import { Fault, messageOf } from '../lib/fault.ts';
+import { Fault, isFault, messageOf } from '../lib/fault.ts';
+import { type Log, silentLog } from '../lib/log.ts';
 import { type Database, openDatabase, type SqlValue, type Statement } from '../lib/sqlite.ts';
-import type { AuditRow, AuditTrail, Outcome } from '../model/audit.ts';
+import type { AuditRow, AuditState, AuditTrail, Outcome } from '../model/audit.ts';
+import { ChainCheck, chain, FIRST_LINK, type Link, type Proof, type StoredRow } from './audit-chain.ts';
 import { AUDIT_MIGRATIONS } from './audit-schema.ts';
 
 export interface AuditFilter {
@@ -17,65 +18,114 @@ export interface AuditFilter {
   readonly device?: string;
   /** Rows from this time on, in milliseconds since 1970. */
   readonly since?: number;
-  /** The newest so many rows. Default 1000. */
+  /** The oldest rows after this number, instead of the newest of all: for reading on. */
+  readonly after?: number;
+  /** So many rows. Default 1000. */
   readonly limit?: number;
+}
+
+export interface AuditLogOptions {
+  readonly clock?: Clock;
+  readonly log?: Log;
+  /** How long to wait for another process that writes. Default 5000. */
+  readonly busyTimeoutMs?: number;
+  /** To look at it only. */
+  readonly isReadOnly?: boolean;
 }
 
 /** A row as it is written: the hash is over its canonical JSON. */
 type Entry = Omit<AuditRow, 'hash'>;
-interface StoredRow {
-  readonly row: number;
-  readonly body: string;
-  readonly hash: string;
+type Listener = (row: AuditRow) => void;
+interface Ending {
+  readonly intent: number;
+  readonly outcome: Outcome;
+  readonly details: Readonly<Record<string, unknown>>;
+  readonly after: AuditState | undefined;
+  readonly at: number;
 }
 
 const SELECT = 'SELECT row, body, hash FROM entry';
-/** What stands for the hash before the first row. */
-const NO_HASH = '0'.repeat(64);
 /** Rows that are verified in one go, before others get their turn. */
 const VERIFY_BATCH = 500;
 
 /**
  * INVARIANTS: rows are numbered from 1 without a gap; a row's hash is SHA-256 over the hash before it, a line feed and
  * its body, the canonical JSON of all but the hash; head and row are read and written in one transaction, so that two
- * processes make one chain; a row is on the disk when the call that wrote it returns.
+ * processes make one chain; a row is on the disk when the call that wrote it returns. An outcome that could not be written
+ * is owed: it is written before the next intent is, or that one is refused.
  */
 export class AuditLog implements AuditTrail {
   readonly #database: Database;
   readonly #clock: Clock;
+  readonly #log: Log;
   readonly #statements: ReturnType<typeof prepareAll>;
+  readonly #listeners = new Set<Listener>();
+  #owed: readonly Ending[] = [];
 
   /** Opens the trail. @throws Fault as `openDatabase` */
-  constructor(path: string, options: { readonly clock?: Clock } = {}) {
-    this.#clock = options.clock ?? systemClock;
-    this.#database = openDatabase(path, { migrations: AUDIT_MIGRATIONS, synchronous: 'full' });
+  constructor(path: string, { clock = systemClock, log = silentLog, ...options }: AuditLogOptions = {}) {
+    this.#clock = clock;
+    this.#log = log;
+    this.#database = openDatabase(path, { migrations: AUDIT_MIGRATIONS, synchronous: 'full', ...options });
     this.#statements = prepareAll(this.#database);
   }
 
-  /** Writes what is going to be done; gives the number of the row. @throws Fault `file.unwritable`, `store.busy` */
-  intend({ actor, action, vm, device, details = {}, isCovered = false }: Parameters<AuditTrail['intend']>[0]): number {
+  /** Writes what is going to be done; gives the number of the row. @throws Fault `audit.unwritable` */
+  intend(entry: Parameters<AuditTrail['intend']>[0]): number {
+    const { actor, action, vm, device, details = {}, because, before, isCovered = false } = entry;
+    const { uid, pid, user } = actor;
+    const intent = { kind: 'intent', actor: { uid, pid, user }, action, vm, device, details, because, before } as const;
     const write = isCovered ? this.#database.unflushed : this.#database.transaction;
-    return write(() => {
-      const { uid, pid, user } = actor;
-      const row = this.#append({ kind: 'intent', actor: { uid, pid, user }, action, vm, device, details });
-      this.#statements.open.run(row);
+    try {
+      const { rows, row } = write(() => {
+        const ended = this.#end(this.#owed);
+        const begun = this.#append({ ...intent, at: this.#clock.now() });
+        this.#statements.open.run(begun.row);
+        return { rows: [...ended, begun], row: begun.row };
+      });
+      this.#owed = [];
+      this.#tell(rows);
       return row;
-    });
+    } catch (error) {
+      if (!isUnwritable(error)) throw error;
+      const hint =
+        'Nothing is done that cannot be audited. Make room on the disk; usher doctor says how much there is.';
+      throw new Fault('audit.unwritable', { operation: action, what: messageOf(error) }, { cause: error, hint });
+    }
   }
 
-  /**
-   * Writes what became of an intent. An intent has one outcome: a second one is a bug.
-   * @throws Fault `file.unwritable`, `store.busy`
-   */
-  conclude(intent: number, outcome: Outcome, details: Readonly<Record<string, unknown>> = {}): void {
-    this.#database.transaction(() => {
-      const stored = this.#statements.get.get(intent);
-      if (stored === undefined || this.#statements.close.run(intent).changes === 0) {
-        throw new RangeError(`audit row ${intent} is no intent that waits for its outcome`);
-      }
-      const { actor, action, vm, device } = toRow(stored);
-      this.#append({ kind: 'outcome', intent, actor, action, vm, device, details, outcome });
-    });
+  /** Writes what became of an intent; when that cannot be done now, it is owed. A second outcome of an intent is a bug. */
+  conclude(
+    intent: number,
+    outcome: Outcome,
+    details: Readonly<Record<string, unknown>> = {},
+    after?: AuditState | undefined,
+  ): void {
+    const isOwed = this.#owed.some((ending) => ending.intent === intent);
+    if (isOwed || this.#statements.isOpen.get(intent) === undefined) {
+      throw new RangeError(`audit row ${intent} is no intent that waits for its outcome`);
+    }
+    const endings = [...this.#owed, { intent, outcome, details, after, at: this.#clock.now() }];
+    try {
+      const rows = this.#database.transaction(() => this.#end(endings));
+      this.#owed = [];
+      this.#tell(rows);
+    } catch (error) {
+      if (!isUnwritable(error)) throw error;
+      this.#owed = endings;
+      this.#log.error('an outcome cannot be written into the audit trail yet', { intent, outcome, error });
+    }
+  }
+
+  /** How many outcomes could not be written so far. */
+  get owed(): number {
+    return this.#owed.length;
+  }
+
+  /** Calls the listener with every row that this process writes from now on; the function it returns ends that. */
+  onRow(listener: Listener): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
   }
 
   /** Lists the intents that have no outcome: whoever wrote them died on the way, or is still at it. */
@@ -84,55 +134,74 @@ export class AuditLog implements AuditTrail {
   }
 
   /** Lists rows, oldest first. @throws Fault `audit.broken` when one cannot be read */
-  list({ vm, device, since, limit = 1000 }: AuditFilter = {}): AuditRow[] {
+  list({ vm, device, since, after, limit = 1000 }: AuditFilter = {}): AuditRow[] {
     const conditions: [sql: string, value: SqlValue][] = [];
     if (vm !== undefined) conditions.push(['vm IN (SELECT value FROM json_each(?))', JSON.stringify(vm)]);
     if (device !== undefined) conditions.push(['device = ?', device]);
     if (since !== undefined) conditions.push(['at >= ?', since]);
+    if (after !== undefined) conditions.push(['row > ?', after]);
     const where = conditions.map(([sql]) => sql).join(' AND ') || 'TRUE';
-    const select = this.#database.prepare<StoredRow>(`${SELECT} WHERE ${where} ORDER BY row DESC LIMIT ?`);
-    return select
-      .all(...conditions.map(([, value]) => value), limit)
-      .map(toRow)
-      .reverse();
+    const order = after === undefined ? 'DESC' : 'ASC';
+    const select = this.#database.prepare<StoredRow>(`${SELECT} WHERE ${where} ORDER BY row ${order} LIMIT ?`);
+    const rows = select.all(...conditions.map(([, value]) => value), limit).map(toRow);
+    return after === undefined ? rows.reverse() : rows;
   }
 
   /** Gives the number and the hash of the newest row; 0 and zeros when there is none. */
-  head(): { readonly row: number; readonly hash: string } {
-    return this.#statements.head.get() ?? { row: 0, hash: NO_HASH };
+  head(): Link {
+    const { row, hash } = this.#statements.head.get() ?? FIRST_LINK;
+    return { row, hash };
   }
 
-  /**
-   * Checks the whole chain, and whether it still has the row whose hash is `head`. Others get their turn meanwhile.
-   */
-  async verify(head?: string): Promise<AuditVerification> {
-    let last: Pick<StoredRow, 'row' | 'hash'> = { row: 0, hash: NO_HASH };
-    let headRow: number | undefined;
+  /** Checks the whole chain, and whether it still is what is known of it from outside. Others get their turn meanwhile. */
+  async verify(proof: Proof = {}): Promise<AuditVerification> {
+    const check = new ChainCheck(proof);
     for (;;) {
-      const batch = this.#statements.after.all(last.row, VERIFY_BATCH);
-      for (const stored of batch) {
-        const wrong = findWrong(stored, last);
-        if (wrong !== undefined) return { rows: last.row, head: last.hash, isIntact: false, says: wrong };
-        if (stored.hash === head?.toLowerCase()) headRow = stored.row;
-        last = stored;
-      }
-      if (batch.length < VERIFY_BATCH) break;
+      const batch = this.#statements.after.all(check.last.row, VERIFY_BATCH);
+      if (!batch.every((stored) => check.take(stored)) || batch.length < VERIFY_BATCH) return check.verdict();
       await new Promise((resolve) => setImmediate(resolve));
     }
-    const isIntact = head === undefined || headRow !== undefined;
-    return { rows: last.row, head: last.hash, isIntact, says: sayIntact(last.row, head, headRow) };
   }
 
   close(): void {
+    try {
+      if (this.#owed.length > 0) this.#database.transaction(() => this.#end(this.#owed));
+    } catch (error) {
+      this.#log.error('outcomes are missing in the audit trail', { rows: this.#owed.length, error });
+    }
     this.#database.close();
   }
 
-  #append(entry: { readonly [K in Exclude<keyof Entry, 'row' | 'at'>]?: Entry[K] | undefined }): number {
+  /** Writes outcomes; legal in a transaction. */
+  #end(endings: readonly Ending[]): AuditRow[] {
+    return endings.flatMap(({ intent, outcome, details, after, at }) => {
+      const stored = this.#statements.get.get(intent);
+      // Another process may have closed it: what a daemon leaves open, the next one closes.
+      if (stored === undefined || this.#statements.close.run(intent).changes === 0) return [];
+      const { actor, action, vm, device } = toRow(stored);
+      return [this.#append({ kind: 'outcome', intent, actor, action, vm, device, details, after, outcome, at })];
+    });
+  }
+
+  #append(entry: { readonly [K in Exclude<keyof Entry, 'row'>]?: Entry[K] | undefined }): AuditRow {
     const head = this.head();
     const row = head.row + 1;
-    const body = canonicalJson({ ...entry, row, at: this.#clock.now() });
-    this.#statements.append.run(row, body, chain(head.hash, body));
-    return row;
+    const body = canonicalJson({ ...entry, row });
+    const hash = chain(head.hash, body);
+    this.#statements.append.run(row, body, hash);
+    return { ...entry, row, hash } as AuditRow;
+  }
+
+  #tell(rows: readonly AuditRow[]): void {
+    for (const row of rows) {
+      for (const listener of this.#listeners) {
+        try {
+          listener(row);
+        } catch (error) {
+          this.#log.error('a listener failed to take a row', { row: row.row, error });
+        }
+      }
+    }
   }
 }
 
@@ -141,6 +210,7 @@ function prepareAll(database: Database) {
   return {
     append: statement('INSERT INTO entry (row, body, hash) VALUES (?, ?, ?)'),
     open: statement('INSERT INTO open_intent (row) VALUES (?)'),
+    isOpen: statement('SELECT row FROM open_intent WHERE row = ?'),
     close: statement('DELETE FROM open_intent WHERE row = ?'),
     get: statement(`${SELECT} WHERE row = ?`),
     head: statement(`${SELECT} ORDER BY row DESC LIMIT 1`),
@@ -149,8 +219,9 @@ function prepareAll(database: Database) {
   };
 }
 
-function chain(before: string, body: string): string {
-  return createHash('sha256').update(before).update('\n').update(body).digest('hex');
+/** A full disk, one that may not be written, another process that does not let go: it may be over later. */
+function isUnwritable(error: unknown): boolean {
+  return isFault(error, 'file.unwritable', 'store.busy');
 }
 
 function toRow({ row, body, hash }: StoredRow): AuditRow {
@@ -160,36 +231,4 @@ function toRow({ row, body, hash }: StoredRow): AuditRow {
     const hint = 'See: usher audit verify';
     throw new Fault('audit.broken', { row, what: messageOf(error) }, { cause: error, hint });
   }
-}
-
-/** Says what is wrong with a row that comes after `last`. */
-function findWrong({ row, body, hash }: StoredRow, last: Pick<StoredRow, 'row' | 'hash'>): string | undefined {
-  if (row !== last.row + 1) {
-    const missing = row === last.row + 2 ? `Row ${last.row + 1} is` : `Rows ${last.row + 1} to ${row - 1} are`;
-    return `${missing} missing.`;
-  }
-  if (hash === chain(last.hash, body)) return undefined;
-  const own = rowOf(body);
-  if (own !== row) return `Row ${row} holds what was row ${own ?? 'of another trail'}: rows were moved.`;
-  if (row === 1) return 'Row 1 was changed after it was written.';
-  return `Row ${row} was changed after it was written, or row ${row - 1} was and its own hash made anew.`;
-}
-
-function rowOf(body: string): number | undefined {
-  try {
-    const { row } = JSON.parse(body) as { row?: unknown };
-    return typeof row === 'number' ? row : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-function sayIntact(rows: number, head: string | undefined, headRow: number | undefined): string {
-  const chained = rows === 1 ? 'The only row is intact' : `All ${rows} rows hang together`;
-  if (head === undefined) {
-    return `${chained}. Rows cut off at the end cannot be seen from the trail alone: keep this head elsewhere, and give it to a later check.`;
-  }
-  if (headRow !== undefined)
-    return `${chained}, and the head you gave is row ${headRow}: up to there none was cut off.`;
-  return `${chained}, but none has the head you gave: rows were cut off at the end, or this is another trail.`;
 }

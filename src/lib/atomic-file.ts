@@ -1,5 +1,5 @@
 /** Files that are there whole or not at all: temporary file, fsync, rename, fsync of the folder. */
-import { chmod, chown, type FileHandle, mkdir, open, readdir, rename, unlink } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, readdir, rename, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { errnoOf, Fault, messageOf } from './fault.ts';
 import { randomHex } from './random.ts';
@@ -45,12 +45,9 @@ export async function removeLeftovers(folder: string, name = ''): Promise<number
   return leftovers.length;
 }
 
-/** Makes a folder, and its parents, if it is not there: for its owner alone (0700), or also for a group to enter (0750). */
-export async function makePrivateFolder(path: string, groupId?: number): Promise<void> {
+/** Makes a folder, and its parents, if it is not there: for its owner alone (0700). */
+export async function makePrivateFolder(path: string): Promise<void> {
   await mkdir(path, { recursive: true, mode: 0o700 });
-  if (groupId === undefined) return;
-  await chown(path, -1, groupId);
-  await chmod(path, 0o750);
 }
 
 async function syncFolder(path: string): Promise<void> {

@@ -68,7 +68,11 @@ export const FAULTS = {
   'usb.file_busy': { exit: 5, http: 409, text: 'The file {file} is already the content of {device}.' },
   'assignment.not_found': { exit: 4, http: 404, text: 'There is no assignment {assignment}.' },
   'assignment.exists': { exit: 5, http: 409, text: 'The assignment already exists, as number {assignment}.' },
-  'assignment.unsupported': { exit: 2, http: 400, text: 'The mode "{mode}" is not supported yet: use manual or auto.' },
+  'trial.not_found': { exit: 4, http: 404, text: 'There is no trial {trial}.' },
+  'usb.kept_back': { exit: 5, http: 409, text: 'The device {device} is not given to VM {vm}: {what}.' },
+  'question.not_found': { exit: 4, http: 404, text: 'Nobody is asked about the device {device}.' },
+  'usb.required_missing': { exit: 5, http: 409, text: 'VM {vm} does not start without the device {missing}.' },
+  'usb.required': { exit: 5, http: 409, text: 'VM {vm} requires the device {device}: assignment {assignment}.' },
   'hold.not_found': { exit: 4, http: 404, text: 'The device {device} is not held.' },
   'hypervisor.missing': { exit: 1, http: 503, text: 'The hypervisor cannot be used: {what}.' },
   'hypervisor.failed': { exit: 1, http: 500, text: 'The hypervisor refused: {what}.' },
@@ -86,13 +90,18 @@ export const FAULTS = {
   'store.busy': { exit: 5, http: 503, text: 'Another process keeps the database {file} busy.' },
   'store.newer': { exit: 2, http: 500, text: 'A newer Usher wrote {file} (form {found}; this one knows {known}).' },
   'store.broken': { exit: 1, http: 500, text: 'The database {file} cannot be used: {what}.' },
+  'audit.unwritable': {
+    exit: 1,
+    http: 507,
+    text: 'The audit trail cannot be written, so "{operation}" was not begun: {what}.',
+  },
   'audit.broken': { exit: 1, http: 500, text: 'The audit trail is broken at row {row}: {what}.' },
   'events.gone': {
     exit: 4,
     http: 410,
     text: 'Events after number {since} cannot be told: kept are those from {first} on.',
   },
-  denied: { exit: 6, http: 403, text: 'User {user} may not do "{operation}".' },
+  denied: { exit: 6, http: 403, text: 'User {user} may not do "{operation}": {what}.' },
   offline: { exit: 9, http: 503, text: 'This works only with a hypervisor, and Usher runs in offline mode.' },
 } as const satisfies Record<string, FaultRow>;
 

@@ -2,11 +2,12 @@
  * Unix sockets: a listener whose file has its mode before anybody can see it, that takes the place of a dead one but
  * never of a live one, and a client's connect with a deadline. Knows nothing of what is said over them.
  */
-import { chmodSync, chownSync, lstatSync, renameSync, type Stats, unlinkSync } from 'node:fs';
+import { chmodSync, lstatSync, renameSync, type Stats, unlinkSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { basename, dirname, join } from 'node:path';
 import { sleep, systemClock } from './clock.ts';
 import { withDeadline } from './deadline.ts';
+import { type Entrants, letIn } from './entrants.ts';
 import { errnoOf, Fault, messageOf } from './fault.ts';
 import { randomHex } from './random.ts';
 
@@ -14,10 +15,10 @@ import { randomHex } from './random.ts';
 export const MAX_SOCKET_PATH_BYTES = 107;
 
 export interface ListenOptions {
-  /** Mode of the socket file. Default 0660. */
+  /** Mode of the socket file, where nobody is let in by name. Default 0600. */
   readonly mode?: number;
-  /** Group of the socket file; left alone when absent. */
-  readonly groupId?: number | undefined;
+  /** Who may connect besides the owner, instead of a mode. */
+  readonly entrants?: Entrants | undefined;
   /** Connections that the kernel holds until we accept them. Default 511. */
   readonly backlog?: number;
   /** Told of failures to accept (no file descriptors left): the listener goes on. */
@@ -58,8 +59,8 @@ export async function listenUnix(
   const temporary = join(dirname(path), temporaryName(basename(path)));
   try {
     await bind(server, temporary, options.backlog ?? 511);
-    chmodSync(temporary, options.mode ?? 0o660);
-    if (options.groupId !== undefined) chownSync(temporary, -1, options.groupId);
+    if (options.entrants === undefined) chmodSync(temporary, options.mode ?? 0o600);
+    else letIn(temporary, 'socket', options.entrants);
     renameSync(temporary, path);
   } catch (error) {
     server.close();

@@ -92,7 +92,7 @@ async function withSocket(use: (bench: Bench) => Promise<void>, options: Partial
 
 test('a command is answered with its lines and ok', () =>
   withSocket(async ({ path, connect, commands }) => {
-    assert.equal(statSync(path).mode & 0o777, 0o660);
+    assert.equal(statSync(path).mode & 0o777, 0o600);
     const client = await connect();
     client.socket.write('status\n');
     assert.deepEqual(await client.lines(2), ['running', 'ok']);
@@ -219,6 +219,26 @@ test('a brace hands the connection on with what was read; a NUL is told what is 
       assert.match(await frames.over(), /"error":\{"code":-32600,"message":"This monitor does not speak/);
     },
     { serveRpc },
+  );
+});
+
+test('quit is refused like any other command, and then not obeyed', () => {
+  const perform = async ({ verb }: TextCommand) => {
+    if (verb !== 'quit') return ['running'];
+    throw new Fault('denied', { user: 'eve', operation: 'monitor.quit', what: 'it may only look' });
+  };
+  const onQuit = () => assert.fail('it quit');
+  return withSocket(
+    async ({ connect }) => {
+      const client = await connect();
+      client.socket.write('quit\nstatus\n');
+      assert.deepEqual(await client.lines(3), [
+        'error denied User eve may not do "monitor.quit": it may only look.',
+        'running',
+        'ok',
+      ]);
+    },
+    { perform, onQuit },
   );
 });
 

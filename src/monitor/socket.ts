@@ -4,6 +4,7 @@
  */
 import type { Socket } from 'node:net';
 import type { Clock } from '../lib/clock.ts';
+import type { Entrants } from '../lib/entrants.ts';
 import { messageOf } from '../lib/fault.ts';
 import type { Log } from '../lib/log.ts';
 import { listenUnix, type UnixServer } from '../lib/unix-server.ts';
@@ -16,11 +17,11 @@ export interface MonitorSocketOptions {
   readonly path: string;
   readonly clock: Clock;
   readonly log: Log;
-  /** Group of the socket file. */
-  readonly groupId?: number | undefined;
+  /** Who may connect besides us. */
+  readonly entrants?: Entrants | undefined;
   /** Says who is at the other end, as the kernel knows it. */
   readonly peerOf: (socket: Socket) => Actor;
-  /** Answers a text command (a verb or `status`) with the lines before `ok`. A Fault becomes the `error` line. */
+  /** Answers a text command but `help` with the lines before `ok`. A Fault becomes the `error` line, and `quit` is not obeyed. */
   readonly perform: (command: TextCommand, peer: Actor) => Promise<readonly string[]>;
   /** Takes over a connection that speaks NDJSON RPC and listens on it before it returns; `head` was read already. */
   readonly serveRpc: (socket: Socket, head: Buffer, peer: Actor) => void;
@@ -47,13 +48,11 @@ export class MonitorSocket {
     this.#server = server;
   }
 
-  /** Listens, mode 0660; a dead socket is replaced. @throws Fault `socket.path_long`, `socket.busy`, `file.unwritable` */
+  /** Listens; a dead socket is replaced. @throws Fault `socket.path_long`, `socket.busy`, `file.unwritable` */
   static async open(options: MonitorSocketOptions): Promise<MonitorSocket> {
-    const { path, groupId, log } = options;
+    const { path, entrants = {}, log } = options;
     const onError = (error: Error) => log.warn('a monitor socket could not accept', { path, error });
-    return new MonitorSocket(
-      await listenUnix(path, (socket) => welcome(socket, options), { mode: 0o660, groupId, onError }),
-    );
+    return new MonitorSocket(await listenUnix(path, (socket) => welcome(socket, options), { entrants, onError }));
   }
 
   /** Stops listening, ends all connections, and removes the socket file. */

@@ -18,7 +18,7 @@ const GRACE_MS = 1_000;
 export interface TextSessionOptions {
   readonly clock: Clock;
   readonly log: Log;
-  /** Answers a command that is not the session's own. */
+  /** Answers a command but `help`, or refuses it by a Fault; `quit` is answered by being allowed. */
   readonly answer: (command: TextCommand) => Promise<readonly string[]>;
   /** Called when `quit` has been answered. */
   readonly onQuit: () => void;
@@ -93,12 +93,9 @@ export class TextSession {
   async #answer(untrustedLine: string): Promise<void> {
     try {
       const command = parseCommand(untrustedLine);
-      if (command.verb === 'quit') {
-        this.#quit();
-        return;
-      }
       const lines = command.verb === 'help' ? helpLines() : await this.#options.answer(command);
-      if (!this.#isOver) this.#socket.write(formatOk(lines));
+      if (command.verb === 'quit') this.#quit();
+      else if (!this.#isOver) this.#socket.write(formatOk(lines));
     } catch (error) {
       if (!isFault(error)) this.#options.log.error('a monitor command failed', { error });
       if (!this.#isOver) this.#socket.write(formatError(asFault(error)));
