@@ -6,16 +6,17 @@ import { errnoOf, isFault, messageOf } from '../../lib/fault.ts';
 import type { Finding } from '../driver.ts';
 import { type AcceleratorWish, chooseAccelerator } from './accel.ts';
 import { chooseScope } from './scope.ts';
+import { examineUsbRights, type UsbRightsParts } from './usb-rights.ts';
 
 /** Older ones lack `-action` with all its values, or JSON for `-device`. */
 const OLDEST = { major: 7, minor: 2 };
 const TIMEOUT_MS = 10_000;
 
 /** Examines the host. Never throws. */
-export async function diagnoseQemu(binary: string, wish: AcceleratorWish, usbfsRoot: string): Promise<Finding[]> {
+export async function diagnoseQemu(binary: string, wish: AcceleratorWish, rights: UsbRightsParts): Promise<Finding[]> {
   const program = await examineProgram(binary);
   if (program.some(({ level }) => level === 'error')) return program;
-  return [...program, await examineAccelerator(wish), await examineUsb(binary, usbfsRoot), examineScopes()];
+  return [...program, await examineAccelerator(wish), ...(await examineUsb(binary, rights)), examineScopes()];
 }
 
 async function examineProgram(binary: string): Promise<Finding[]> {
@@ -41,22 +42,24 @@ async function examineAccelerator(wish: AcceleratorWish): Promise<Finding> {
   return advice === undefined ? finding : { ...finding, level: 'warning', advice };
 }
 
-async function examineUsb(binary: string, usbfsRoot: string): Promise<Finding> {
+async function examineUsb(binary: string, rights: UsbRightsParts): Promise<Finding[]> {
   const subject = 'USB devices of this host';
+  const { usbfsRoot } = rights;
   try {
     const { stdout } = await exec([binary, '-device', 'help'], { timeoutMs: TIMEOUT_MS });
     if (!/^name "usb-host"/m.test(stdout)) {
       const advice = 'Install a QEMU that is built with libusb.';
-      return { level: 'error', subject, says: 'this QEMU has no usb-host', advice };
+      return [{ level: 'error', subject, says: 'this QEMU has no usb-host', advice }];
     }
     await access(usbfsRoot, constants.R_OK | constants.X_OK);
-    return { level: 'ok', subject, says: `QEMU has usb-host, and ${usbfsRoot} can be read` };
+    const says = `QEMU has usb-host, and ${usbfsRoot} can be read`;
+    return [{ level: 'ok', subject, says }, ...(await examineUsbRights(rights))];
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') {
-      return { level: 'note', subject, says: `${usbfsRoot} does not exist: only software devices can be attached` };
+      return [{ level: 'note', subject, says: `${usbfsRoot} does not exist: only software devices can be attached` }];
     }
     const advice = `Let the user that Usher runs as into ${usbfsRoot}, or run Usher as root.`;
-    return { level: 'warning', subject, says: messageOf(error), advice };
+    return [{ level: 'warning', subject, says: messageOf(error), advice }];
   }
 }
 

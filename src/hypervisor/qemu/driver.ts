@@ -30,6 +30,7 @@ import { consolePaths, type DomainPaths, domainPaths } from './paths.ts';
 import { resetQemu } from './reset.ts';
 import { saveQemu } from './save.ts';
 import { attachDevice, detachDevice } from './usb.ts';
+import { usbRightsOf } from './usb-rights.ts';
 
 export interface QemuDriverOptions {
   /** Sockets and notes of running domains: a folder each, removed with the domain. */
@@ -84,7 +85,7 @@ export class QemuDriver implements Driver {
   }
 
   diagnose(): Promise<Finding[]> {
-    return diagnoseQemu(this.#binary, this.#acceleratorWish, this.#usbfsRoot);
+    return diagnoseQemu(this.#binary, this.#acceleratorWish, usbRightsOf(this.#usbfsRoot, this.#sysfsRoot));
   }
 
   /** A domain whose process lives but does not answer is told as it was seen last, so that it hides no other. */

@@ -37,7 +37,13 @@ async function hostOf(parts: {
   if (privcmd) await writeFile(join(root, 'privcmd'), '');
   const binary = join(root, 'xl');
   await writeFile(binary, `#!/bin/sh\nprintf '${info}'\n`, { mode: 0o755 });
-  return { xl: new Xl({ binary }), tryStore: async () => undefined, procRoot: root, privcmd: join(root, 'privcmd') };
+  return {
+    xl: new Xl({ binary }),
+    tryStore: async () => undefined,
+    procRoot: root,
+    privcmd: join(root, 'privcmd'),
+    uid: 0,
+  };
 }
 
 const DOM0 = 'control_d\n';
@@ -46,7 +52,13 @@ const levels = (findings: readonly Finding[]) => findings.map(({ level, subject 
 
 test('a host that has everything is fine', async () => {
   const findings = await diagnoseXen(await hostOf({ capabilities: DOM0, commands: [LOGGING] }));
-  assert.deepEqual(levels(findings), ['ok Xen', 'ok xenstored', 'ok xl', 'ok console logs of PV and PVH guests']);
+  assert.deepEqual(levels(findings), [
+    'ok Xen',
+    'ok xenstored',
+    'ok xl',
+    'ok console logs of PV and PVH guests',
+    'ok root',
+  ]);
   assert.equal(findings[2]?.says, 'Xen 4.17.7');
 });
 
@@ -88,11 +100,21 @@ test('a right that is missing, an xl that is missing or too old, a processor tha
   assert.equal(mute?.says, 'Xen of no known version');
 });
 
+test('who is not root is told what root is needed for', async () => {
+  const host = await hostOf({ capabilities: DOM0, commands: [LOGGING] });
+  const [, missing] = await diagnoseXen({ ...host, uid: 1000 });
+  const there = (await diagnoseXen(host)).at(-1);
+  assert.deepEqual([missing?.level, missing?.subject, there?.level, there?.subject], ['error', 'root', 'ok', 'root']);
+  for (const word of ['privcmd', 'xenbus', '/sys/bus/usb', 'QMP']) {
+    assert.ok(missing?.says.includes(word) && there?.says.includes(word), word);
+  }
+});
+
 test('consoles that nobody keeps, and xl’s own answers to deaths, are told', async () => {
   const silent = await diagnoseXen(
     await hostOf({ capabilities: DOM0, commands: [['xenconsoled', '--pid-file=/run/x']] }),
   );
-  assert.deepEqual(levels(silent).slice(3), ['note console logs of PV and PVH guests']);
+  assert.deepEqual(levels(silent).slice(3), ['note console logs of PV and PVH guests', 'ok root']);
   assert.match(silent[3]?.advice ?? '', /--log=guest/);
   const none = await diagnoseXen(await hostOf({ capabilities: DOM0 }));
   assert.equal(none[3]?.level, 'warning');
@@ -105,7 +127,11 @@ test('consoles that nobody keeps, and xl’s own answers to deaths, are told', a
     ['vim', 'create'],
   ];
   const watched = await diagnoseXen(await hostOf({ capabilities: DOM0, commands }));
-  assert.deepEqual(levels(watched).slice(3), ['ok console logs of PV and PVH guests', 'warning xl in the background']);
+  assert.deepEqual(levels(watched).slice(3), [
+    'ok console logs of PV and PVH guests',
+    'warning xl in the background',
+    'ok root',
+  ]);
   assert.match(watched[4]?.says ?? '', /process 101 \(xl create \/etc\/xen\/w\\u\{1b\}eb\.cfg\)/);
   assert.match(watched[4]?.advice ?? '', /kill 101/);
 });

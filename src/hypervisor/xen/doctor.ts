@@ -1,7 +1,7 @@
 /** What `usher doctor` says about Xen on this host: is it there, is this dom0, do its daemons run, who else acts. */
 import { access, constants, readFile } from 'node:fs/promises';
 import { errnoOf, isFault, messageOf } from '../../lib/fault.ts';
-import { printable } from '../../lib/text.ts';
+import { listWords, printable } from '../../lib/text.ts';
 import type { Finding } from '../driver.ts';
 import type { Xl } from './xl.ts';
 import { isMonitor, listCommands } from './xl-processes.ts';
@@ -14,6 +14,8 @@ export interface DoctorParts {
   readonly procRoot?: string | undefined;
   /** Default: `/dev/xen/privcmd`, by which the hypervisor is called. */
   readonly privcmd?: string | undefined;
+  /** Who we are. Default: the process's user. */
+  readonly uid?: number | undefined;
 }
 
 const INFO_TIMEOUT_MS = 10_000;
@@ -26,10 +28,12 @@ export async function diagnoseXen({
   tryStore,
   procRoot = '/proc',
   privcmd = '/dev/xen/privcmd',
+  uid = process.getuid?.() ?? 0,
 }: DoctorParts): Promise<Finding[]> {
   const place = await examinePlace(procRoot);
   if (place.level === 'error') return [place];
-  const rights = await examineRights(privcmd);
+  const user = examineUser(uid);
+  const rights = [...(user.level === 'error' ? [user] : []), ...(await examineRights(privcmd))];
   const store = await examineStore(tryStore);
   if (store.level === 'error') return [place, ...rights, store]; // Without it xl would only hang.
   return [
@@ -39,6 +43,7 @@ export async function diagnoseXen({
     ...(await examineXl(xl)),
     await examineConsoles(procRoot),
     ...(await examineMonitors(procRoot)),
+    ...(user.level === 'ok' ? [user] : []),
   ];
 }
 
@@ -55,6 +60,23 @@ async function examinePlace(procRoot: string): Promise<Finding> {
       'Boot the host by its Xen entry: apt install xen-system-amd64, then reboot. If it runs on Xen, mount xenfs at /proc/xen.';
     return { level: 'error', subject, says: 'this machine does not run on Xen', advice };
   }
+}
+
+/** What root is needed for here, where QEMU alone would do with less. */
+const NEEDS_ROOT = [
+  'xl, which calls the hypervisor by /dev/xen/privcmd',
+  'xenstore, by the socket of xenstored or /dev/xen/xenbus: domains, their USB controllers and ports',
+  'the QMP sockets of device models in /run/xen',
+  'the drivers of USB devices in /sys/bus/usb: to take a device from the kernel and give it back',
+];
+
+function examineUser(uid: number): Finding {
+  const what = `on Xen for ${listWords(NEEDS_ROOT, 'and')}`;
+  if (uid === 0) return { level: 'ok', subject: 'root', says: `Usher runs as root, which it needs ${what}` };
+  const says = `Usher does not run as root, which it needs ${what}`;
+  const advice =
+    'Run it as root: sudo usher service install. Who may do what is said by groups and the setting "access".';
+  return { level: 'error', subject: 'root', says, advice };
 }
 
 async function examineRights(privcmd: string): Promise<Finding[]> {
