@@ -160,7 +160,7 @@ test('keeps what a monitor remembers, and what people set', async () => {
 });
 
 const hold = (more: Partial<Hold> = {}): Hold => ({
-  ...{ backend: 'dom0', busid: '3-1', generation: 'g1', kind: 'out', createdAt: 1 },
+  ...{ backend: 'dom0', busid: '3-1', generation: 'g1', kind: 'out', by: 'hand', createdAt: 1 },
   ...more,
 });
 
@@ -202,7 +202,7 @@ test('a VM that leaves takes its wishes with it', async () => {
   inventory.putHold(hold({ kind: 'in', vm }));
   inventory.putHold(hold({ busid: '3-2' }));
   inventory.removeVm(vm);
-  assert.deepEqual(inventory.wishes(), { assignments: [], holds: [hold({ busid: '3-2' })] });
+  assert.deepEqual(inventory.wishes(), { assignments: [], holds: [hold({ busid: '3-2' })], questions: [] });
   assert.throws(() => inventory.removeVm(vm), has('vm.not_found'));
   await inventory.createVm({ content: 'name = work\n' });
 });

@@ -7,10 +7,11 @@ import { type Clock, systemClock } from '../lib/clock.ts';
 import { Fault, isFault } from '../lib/fault.ts';
 import { type Database, openDatabase, type Statement } from '../lib/sqlite.ts';
 import { nearest, printable } from '../lib/text.ts';
-import type { Assignment, Hold } from '../model/assignment.ts';
+import type { Assignment, Hold, Question, Undo } from '../model/assignment.ts';
 import { isUuid, newUuid, parseUuid, parseVmName, type VmUuid } from '../model/ids.ts';
 import { deviceKey } from '../model/usb.ts';
 import type { DriverName, VmConfig, VmRecord } from '../model/vm.ts';
+import { QuestionTable } from './question-table.ts';
 import { MIGRATIONS } from './schema.ts';
 import { SoftwareDevices } from './software-devices.ts';
 import { configOf, parseContent, readVmFile, refusedChanges } from './vm-file.ts';
@@ -32,6 +33,27 @@ export interface NewVm {
   readonly autostart?: boolean;
 }
 
+/** A VM as it is taken in, with what is odd about its config. */
+export interface DraftedVm {
+  readonly record: VmRecord;
+  readonly warnings: readonly string[];
+}
+
+/** A change that is undone unless it is confirmed; `until` in milliseconds since 1970. */
+export interface StoredTrial {
+  readonly id: number;
+  readonly what: string;
+  readonly undo: Undo;
+  readonly until: number;
+}
+
+interface TrialRow {
+  readonly id: number;
+  readonly what: string;
+  readonly undo: string;
+  readonly until: number;
+}
+
 /** What a monitor keeps; written as a whole, on the disk when `write` returns. */
 export type PowerMemory = Pick<VmRecord, 'wanted' | 'wantedBoot' | 'suspendFile'>;
 
@@ -50,6 +72,7 @@ export class Inventory {
   readonly #clock: Clock;
   readonly #vms: VmTable;
   readonly #wishes: WishTable;
+  readonly #questions: QuestionTable;
   readonly #dataVersion: Statement<{ readonly data_version: number }>;
   readonly #listeners = new Set<(change: InventoryChange) => void>();
   /** By uuid, with the content that it was made of. */
@@ -63,6 +86,7 @@ export class Inventory {
     this.#database = openDatabase(path, { migrations: MIGRATIONS, synchronous: 'full' });
     this.#vms = new VmTable(this.#database);
     this.#wishes = new WishTable(this.#database);
+    this.#questions = new QuestionTable(this.#database);
     this.#dataVersion = this.#database.prepare('PRAGMA data_version');
     this.softwareDevices = new SoftwareDevices(this.#database, () => this.#tell('software devices'));
   }
@@ -89,7 +113,17 @@ export class Inventory {
    * Takes a VM in. @throws Fault `vm.exists`, `vm.name_invalid`, `config.invalid` with every error, `file.unreadable`,
    * `params.invalid`
    */
-  async createVm(from: NewVm): Promise<{ readonly record: VmRecord; readonly warnings: readonly string[] }> {
+  async createVm(from: NewVm): Promise<DraftedVm> {
+    const draft = await this.draftVm(from);
+    this.#change('vms', () => {
+      this.#refuseTaken(draft.record);
+      this.#vms.put(draft.record);
+    });
+    return draft;
+  }
+
+  /** Gives what `createVm` would take in, and takes in nothing. @throws Fault as `createVm` does */
+  async draftVm(from: NewVm): Promise<DraftedVm> {
     const { path, autostart = false } = from;
     if ((path === undefined) === (from.content === undefined)) {
       throw new Fault('params.invalid', { field: 'path', what: 'a path or content is expected, one of them' });
@@ -110,13 +144,15 @@ export class Inventory {
       wantedBoot: '',
       createdAt: this.#clock.now(),
     };
-    this.#change('vms', () => {
-      const exists = (key: string, value: string) => new Fault('vm.exists', { key, value });
-      if (this.#vms.get(uuid) !== undefined) throw exists('uuid', uuid);
-      if (this.#vms.withName(record.name) !== undefined) throw exists('name', record.name);
-      this.#vms.put(record);
-    });
+    this.#look();
+    this.#refuseTaken(record);
     return { record, warnings };
+  }
+
+  #refuseTaken({ uuid, name }: VmRecord): void {
+    const exists = (key: string, value: string) => new Fault('vm.exists', { key, value });
+    if (this.#vms.get(uuid) !== undefined) throw exists('uuid', uuid);
+    if (this.#vms.withName(name) !== undefined) throw exists('name', name);
   }
 
   /** Changes what may change of a VM. @throws Fault `vm.not_found` */
@@ -195,9 +231,14 @@ export class Inventory {
   }
 
   /** Gives all that people wish: what the planner asks for at each pass. */
-  wishes(): { readonly assignments: readonly Assignment[]; readonly holds: readonly Hold[] } {
+  wishes(): {
+    readonly assignments: readonly Assignment[];
+    readonly holds: readonly Hold[];
+    readonly questions: readonly Question[];
+  } {
     this.#look();
-    return { assignments: this.#wishes.assignments(), holds: this.#wishes.holds() };
+    const [assignments, holds] = [this.#wishes.assignments(), this.#wishes.holds()];
+    return { assignments, holds, questions: this.#questions.list() };
   }
 
   assignments(): readonly Assignment[] {
@@ -246,13 +287,61 @@ export class Inventory {
     return hold;
   }
 
+  /** Lists the questions that are open. */
+  questions(): readonly Question[] {
+    this.#look();
+    return this.#questions.list();
+  }
+
+  /** Stores a question in the place of any other about that device. */
+  putQuestion(question: Question): void {
+    this.#change('wishes', () => this.#questions.put(question));
+  }
+
+  /**
+   * Ends a question; with `hold`, what comes of it is stored at once with that. Tells whether it was open.
+   * @throws Fault `vm.not_found`
+   */
+  endQuestion(question: Pick<Question, 'backend' | 'busid' | 'generation'>, hold?: Hold): boolean {
+    return this.#change('wishes', () => {
+      if (!this.#questions.drop(question)) return false;
+      if (hold?.vm !== undefined) this.#recordOf(hold.vm);
+      if (hold !== undefined) this.#wishes.putHold(hold);
+      return true;
+    });
+  }
+
   /** Gives the boot of the host that `noteBoot` was last told. */
   lastBoot(): string | undefined {
-    return this.#database.prepare<{ value: string }>("SELECT value FROM note WHERE key = 'boot'").get()?.value;
+    return this.readNote('boot');
   }
 
   noteBoot(bootId: string): void {
-    this.#database.prepare("INSERT OR REPLACE INTO note (key, value) VALUES ('boot', ?)").run(bootId);
+    this.writeNote('boot', bootId);
+  }
+
+  /** Gives what was last noted under the key. */
+  readNote(key: string): string | undefined {
+    return this.#database.prepare<{ value: string }>('SELECT value FROM note WHERE key = ?').get(key)?.value;
+  }
+
+  writeNote(key: string, value: string): void {
+    this.#database.prepare('INSERT OR REPLACE INTO note (key, value) VALUES (?, ?)').run(key, value);
+  }
+
+  /** Lists the changes that are on trial, the oldest first. */
+  trials(): readonly StoredTrial[] {
+    const rows = this.#database.prepare<TrialRow>('SELECT id, what, undo, until FROM trial ORDER BY id').all();
+    return rows.map(({ undo, ...row }) => ({ ...row, undo: JSON.parse(undo) as StoredTrial['undo'] }));
+  }
+
+  addTrial({ what, undo, until }: Omit<StoredTrial, 'id'>): StoredTrial {
+    const insert = this.#database.prepare('INSERT INTO trial (what, undo, until) VALUES (?, ?, ?)');
+    return { id: insert.run(what, JSON.stringify(undo), until).lastId, what, undo, until };
+  }
+
+  removeTrial(id: number): void {
+    this.#database.prepare('DELETE FROM trial WHERE id = ?').run(id);
   }
 
   /** Calls the listener after each change that this process made, until the function it returns is called. */
@@ -290,8 +379,7 @@ export class Inventory {
       });
     } catch (error) {
       // What was put into memory on the way may not be in the database.
-      this.#vms.forget();
-      this.#wishes.forget();
+      this.#forget();
       throw error;
     }
     this.#tell(what);
@@ -307,8 +395,13 @@ export class Inventory {
     const version = this.#dataVersion.get()?.data_version;
     if (version === this.#seenVersion) return;
     this.#seenVersion = version;
+    this.#forget();
+  }
+
+  #forget(): void {
     this.#vms.forget();
     this.#wishes.forget();
+    this.#questions.forget();
   }
 }
 

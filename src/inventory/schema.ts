@@ -46,4 +46,24 @@ export const MIGRATIONS: readonly string[] = [
      key TEXT PRIMARY KEY,
      value TEXT NOT NULL
    ) STRICT;`,
+
+  `ALTER TABLE hold ADD COLUMN origin TEXT NOT NULL DEFAULT 'hand';
+   ALTER TABLE hold ADD COLUMN forced INTEGER NOT NULL DEFAULT 0;
+
+   CREATE TABLE trial (
+     id INTEGER PRIMARY KEY AUTOINCREMENT,
+     what TEXT NOT NULL,
+     undo TEXT NOT NULL, -- JSON
+     until INTEGER NOT NULL
+   ) STRICT;
+
+   CREATE TABLE question (
+     backend TEXT NOT NULL,
+     busid TEXT NOT NULL,
+     generation TEXT NOT NULL,
+     vms TEXT NOT NULL, -- uuids with spaces between
+     asked_at INTEGER NOT NULL,
+     expires_at INTEGER NOT NULL,
+     PRIMARY KEY (backend, busid)
+   ) STRICT;`,
 ];

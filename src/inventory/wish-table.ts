@@ -20,6 +20,8 @@ interface HoldRow {
   readonly vm: string | null;
   readonly controller: number | null;
   readonly port: number | null;
+  readonly origin: string;
+  readonly forced: number;
   readonly created_at: number;
 }
 
@@ -44,8 +46,8 @@ export class WishTable {
     this.#deleteAssignment = database.prepare('DELETE FROM assignment WHERE id = ?');
     this.#selectHolds = database.prepare('SELECT * FROM hold ORDER BY backend, busid');
     this.#putHold = database.prepare(
-      `INSERT OR REPLACE INTO hold (backend, busid, generation, kind, vm, controller, port, created_at)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+      `INSERT OR REPLACE INTO hold (backend, busid, generation, kind, vm, controller, port, forced, origin, created_at)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     );
     this.#deleteHold = database.prepare('DELETE FROM hold WHERE backend = ? AND busid = ? AND generation = ?');
   }
@@ -80,9 +82,9 @@ export class WishTable {
   }
 
   /** Writes a hold in the place of any other on that device. */
-  putHold({ backend, busid, generation, kind, vm, slot, createdAt }: Hold): void {
+  putHold({ backend, busid, generation, kind, vm, slot, isForced, by, createdAt }: Hold): void {
     const place = [slot?.controller ?? null, slot?.port ?? null];
-    this.#putHold.run(backend, busid, generation, kind, vm ?? null, ...place, createdAt);
+    this.#putHold.run(backend, busid, generation, kind, vm ?? null, ...place, Number(isForced === true), by, createdAt);
     this.forget();
   }
 
@@ -109,11 +111,13 @@ function toAssignment(row: AssignmentRow): Assignment {
   };
 }
 
-function toHold({ backend, busid, generation, kind, vm, controller, port, created_at }: HoldRow): Hold {
+function toHold({ backend, busid, generation, kind, vm, controller, port, forced, origin, created_at }: HoldRow): Hold {
   return {
     ...{ backend, busid, generation, kind: kind as Hold['kind'] },
     ...(vm === null ? {} : { vm: vm as VmUuid }),
     ...(controller === null || port === null ? {} : { slot: { controller, port } }),
+    ...(forced === 0 ? {} : { isForced: true }),
+    by: origin as Hold['by'],
     createdAt: created_at,
   };
 }

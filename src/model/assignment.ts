@@ -1,5 +1,6 @@
 /** The stored wishes of people about devices: assignments and holds; how an assignment matches and how exact it is. */
 import { Fault } from '../lib/fault.ts';
+import { matchesGlob } from '../lib/glob.ts';
 import { printable } from '../lib/text.ts';
 import type { VmUuid } from './ids.ts';
 import { canonicalBackend, isBusid, type UsbDevice, type UsbSlot } from './usb.ts';
@@ -38,8 +39,47 @@ export interface Hold {
   readonly vm?: VmUuid;
   /** The port that was asked for with it; any that fits when absent. */
   readonly slot?: UsbSlot;
+  /** Set when it is `in`, and what spoke against it was not to count. */
+  readonly isForced?: boolean;
+  /** How it came about: by a command, or by a question that was answered, or that nobody answered in time. */
+  readonly by: HoldOrigin;
   readonly createdAt: number;
 }
+export const HOLD_ORIGINS = ['hand', 'answer', 'silence'] as const;
+export type HoldOrigin = (typeof HOLD_ORIGINS)[number];
+
+/** People are asked whether a plug of a device may go to a VM. Without an answer in time it is kept out of every VM. */
+export interface Question {
+  readonly backend: string;
+  readonly busid: string;
+  readonly generation: string;
+  /** The VMs that may have it: one of them, or none, is the answer. */
+  readonly vms: readonly VmUuid[];
+  /** Milliseconds since 1970. */
+  readonly askedAt: number;
+  readonly expiresAt: number;
+}
+
+/** Makes the question about a plug of a device. Times in milliseconds since 1970. */
+export function questionOf(
+  { backend, busid, generation }: Pick<UsbDevice, 'backend' | 'busid' | 'generation'>,
+  vms: readonly VmUuid[],
+  askedAt: number,
+  expiresAt: number,
+): Question {
+  return { backend, busid, generation, vms, askedAt, expiresAt };
+}
+
+/** Makes the hold that comes of a question which nobody answered. */
+export function silenceOn({ backend, busid, generation }: Question, createdAt: number): Hold {
+  return { backend, busid, generation, kind: 'out', by: 'silence', createdAt };
+}
+
+/** How a change on trial is undone: the policy that held before (empty: none), a hand, an assignment. */
+export type Undo =
+  | { readonly do: 'policy'; readonly text: string }
+  | { readonly do: 'hold'; readonly hold: Hold; readonly before?: Hold | undefined }
+  | { readonly do: 'assignment'; readonly id: number };
 
 /** What of a pattern matched, and how far that is to be trusted: the host says the port, the device claims its id. */
 export interface Match {
@@ -50,6 +90,7 @@ export interface Match {
 }
 
 const HEX4 = /^[0-9a-f]{4}$/;
+const ID_FORM = 'a device id is vid:pid:serial:interfaces, such as 0951:1666:S1:080650; * stands for anything';
 
 /**
  * Parses `backend:busid`, `vid:pid[:serial[:interfaces]]` or `backend:busid:vid:pid[:serial[:interfaces]]`, `*` allowed.
@@ -75,13 +116,22 @@ export function formatDevicePattern(pattern: DevicePattern): string {
 }
 
 /** Tells how the pattern matches the device; `undefined` when it does not. */
-export function matchDevice(pattern: DevicePattern, device: UsbDevice): Match | undefined {
+export function matchDevice(
+  pattern: DevicePattern,
+  device: Pick<UsbDevice, 'backend' | 'busid' | 'deviceId'>,
+): Match | undefined {
   const { port, deviceId } = pattern;
-  if (port !== undefined && !(glob(port.backend, device.backend) && glob(port.busid, device.busid))) return undefined;
+  if (port !== undefined && !(matchesGlob(port.backend, device.backend) && matchesGlob(port.busid, device.busid)))
+    return undefined;
   if (deviceId !== undefined && !matchesId(deviceId, device.deviceId)) return undefined;
   const rank = rankPattern(pattern);
   if (port !== undefined && deviceId !== undefined) return { by: 'port and device id', trust: 'trusted', rank };
   return port !== undefined ? { by: 'port', trust: 'trusted', rank } : { by: 'device id', trust: 'claimed', rank };
+}
+
+/** Tells whether the pattern names one port. */
+export function isExactPort({ port }: DevicePattern): boolean {
+  return port !== undefined && !port.backend.includes('*') && !port.busid.includes('*');
 }
 
 /**
@@ -105,12 +155,20 @@ function isIdStart(fields: readonly string[]): boolean {
   return HEX4.test(vendor.toLowerCase()) && (product === '*' || HEX4.test(product.toLowerCase()));
 }
 
+/** Parses `vid:pid[:serial[:interfaces]]`, `*` allowed in each, into its four fields. @throws Fault `usb.device_invalid` */
+export function parseIdPattern(untrustedPattern: string): string {
+  const refuse = (what: string) => new Fault('usb.device_invalid', { device: printable(untrustedPattern, 160), what });
+  const fields = untrustedPattern.split(':');
+  if (fields.length < 2) throw refuse(ID_FORM);
+  return parseIdFields(fields, refuse);
+}
+
 function parseIdFields(fields: readonly string[], refuse: (what: string) => Fault): string {
   const [vendor = '', product = '*', serial = '*', interfaces = '*', ...rest] = fields;
   const hex = [vendor, product].map((field) => field.toLowerCase());
   const isId = hex.every((field) => field === '*' || HEX4.test(field)) && rest.length === 0;
   if (!isId || !/^[A-Za-z0-9._%*-]{0,1200}$/.test(serial) || !/^[0-9a-fA-F.*]{0,400}$/.test(interfaces)) {
-    throw refuse('a device id is vid:pid:serial:interfaces, such as 0951:1666:S1:080650; * stands for anything');
+    throw refuse(ID_FORM);
   }
   return [...hex, serial, interfaces.toLowerCase()].join(':');
 }
@@ -119,24 +177,9 @@ function isBusidPattern(text: string): boolean {
   return isBusid(text) || (/^[0-9.*-]{1,32}$/.test(text) && text.includes('*'));
 }
 
-function matchesId(pattern: string, deviceId: string): boolean {
+/** Tells whether a pattern of four fields matches the device id; a `*` does not reach from one field into the next. */
+export function matchesId(pattern: string, deviceId: string): boolean {
   const wanted = pattern.split(':');
   const actual = deviceId.split(':');
-  return wanted.every((field, i) => glob(field, actual[i] ?? ''));
-}
-
-/** Matches `*` against any run of characters, in time linear in the text for each star. */
-function glob(pattern: string, text: string): boolean {
-  const parts = pattern.split('*');
-  if (parts.length === 1) return pattern === text;
-  const first = parts[0] ?? '';
-  const last = parts.at(-1) ?? '';
-  if (!text.startsWith(first) || !text.endsWith(last) || text.length < first.length + last.length) return false;
-  let at = first.length;
-  for (const part of parts.slice(1, -1)) {
-    const found = text.indexOf(part, at);
-    if (found === -1) return false;
-    at = found + part.length;
-  }
-  return at <= text.length - last.length;
+  return wanted.every((field, i) => matchesGlob(field, actual[i] ?? ''));
 }

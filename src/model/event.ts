@@ -13,6 +13,8 @@ export interface EventBody {
   'usb.plugged': { device: string; deviceId: string; product: string };
   'usb.unplugged': { device: string; deviceId: string };
   'usb.attached': { device: string; vm: string; name: string; slot: string; why: string };
+  /** It was detached, and was looked at on the host: what does not work, a sentence each. */
+  'usb.given_back': { device: string; problems: string[] };
   'usb.detached': { device: string; vm: string; name: string; why: string };
   'usb.failed': { device: string; vm: string; name: string; message: string; retryMs?: number };
   'usb.controller_added': {
@@ -23,6 +25,14 @@ export interface EventBody {
     ports: number;
     why: string;
   };
+  'usb.asked': { device: string; deviceId: string; vms: string[]; until: number; why: string };
+  /** `answer`: the name of a VM, `no`, `unanswered`, or `moot` when it need not be answered any more. */
+  'usb.answered': { device: string; answer: string; who?: string };
+  /** A rule decides about the device, and is only observed. */
+  'usb.observed': { device: string; rule: string; says: string };
+  'trial.began': { trial: number; what: string; until: number };
+  'trial.ended': { trial: number; what: string; isConfirmed: boolean; why: string };
+  'policy.loaded': { rules: number; mode: string };
   'usb.changed': { what: string };
   'daemon.started': { version: string; adopted: number };
   'daemon.stopping': { version: string };

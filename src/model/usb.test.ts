@@ -2,7 +2,16 @@ import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
 import fc from 'fast-check';
 import { isFault } from '../lib/fault.ts';
-import { canonicalBackend, deviceKey, formatDeviceId, formatSlot, isBusid, parseDeviceRef } from './usb.ts';
+import {
+  canonicalBackend,
+  deviceKey,
+  formatDeviceId,
+  formatSlot,
+  isBelowHub,
+  isBelowLocation,
+  isBusid,
+  parseDeviceRef,
+} from './usb.ts';
 
 suite('busids and device references', () => {
   test('what is a busid', () => {
@@ -23,6 +32,29 @@ suite('busids and device references', () => {
       assert.ok(!isBusid(text), text);
   });
 
+  test('what is below a hub', () => {
+    for (const [busid, hub] of [
+      ['1-1.2', '1-1'],
+      ['1-1.2.3.4.5.6.7', '1-1'],
+      ['1-1.2.3', '1-1.2'],
+      ['1-1', 'usb1'],
+      ['12-3.4', 'usb12'],
+    ] as const)
+      assert.ok(isBelowHub(busid, hub), `${busid} is below ${hub}`);
+    for (const [busid, hub] of [
+      ['1-1', '1-1'],
+      ['1-10', '1-1'],
+      ['1-10.1', '1-1'],
+      ['1-2.1', '1-1'],
+      ['11-1', '1-1'],
+      ['11-1', 'usb1'],
+      ['1-1.20', '1-1.2'],
+      ['1-1', '1-1.2'],
+      ['1-1', 'usb'],
+    ] as const)
+      assert.ok(!isBelowHub(busid, hub), `${busid} is not below ${hub}`);
+  });
+
   test('a reference is backend:busid; host is dom0', () => {
     assert.deepEqual(parseDeviceRef('usbvm:4-6'), { backend: 'usbvm', busid: '4-6' });
     assert.deepEqual(parseDeviceRef('host:3-1.4'), { backend: 'dom0', busid: '3-1.4' });
@@ -36,6 +68,59 @@ suite('busids and device references', () => {
         text,
       );
     }
+  });
+});
+
+suite('below a hub', () => {
+  test('by busid: any depth, never a sibling, never the hub itself', () => {
+    const deepest = '1-1.2.3.4.5.6.7';
+    for (const [busid, hub] of [
+      ['3-1', 'usb3'],
+      ['3-1.4', 'usb3'],
+      ['1-1.4', '1-1'],
+      [deepest, '1-1'],
+      [deepest, '1-1.2.3.4.5.6'],
+      [deepest, 'usb1'],
+    ] as const)
+      assert.ok(isBelowHub(busid, hub), `${busid} ${hub}`);
+    for (const [busid, hub] of [
+      ['1-10', '1-1'],
+      ['1-10.2', '1-1'],
+      ['1-1', '1-1'],
+      ['1-1', '1-1.4'],
+      ['13-1', 'usb1'],
+      ['1-1', 'usb13'],
+      ['1-1.4', '1-'],
+      ['1-1.4', ''],
+      ['1-1.4', '1'],
+      ['1-1.4', 'usb'],
+      ['usb1', 'usb1'],
+    ] as const)
+      assert.ok(!isBelowHub(busid, hub), `${busid} ${hub}`);
+  });
+
+  test('a device is below each hub of its chain and below no other', () => {
+    const port = fc.integer({ min: 1, max: 30 });
+    const chain = fc.array(port, { minLength: 1, maxLength: 7 });
+    const busid = (bus: number, ports: readonly number[]) => `${bus}-${ports.join('.')}`;
+    fc.assert(
+      fc.property(port, chain, port, chain, (bus, ports, hubBus, hubPorts) => {
+        const isPrefix = hubPorts.length < ports.length && hubPorts.every((number, at) => ports[at] === number);
+        assert.equal(isBelowHub(busid(bus, ports), busid(hubBus, hubPorts)), bus === hubBus && isPrefix);
+        for (let at = 1; at < ports.length; at++) {
+          assert.ok(isBelowHub(busid(bus, ports), busid(bus, ports.slice(0, at))));
+        }
+      }),
+    );
+  });
+
+  test('by location', () => {
+    assert.ok(isBelowLocation('0000:00:14.0/1.4', '0000:00:14.0/1'));
+    assert.ok(isBelowLocation('0000:00:14.0/1.4', '0000:00:14.0'));
+    assert.ok(!isBelowLocation('0000:00:14.0/10', '0000:00:14.0/1'));
+    assert.ok(!isBelowLocation('0000:00:14.0/1', '0000:00:14.0/1'));
+    assert.ok(!isBelowLocation('0000:00:14.0/1.4', '0000:00:14'));
+    assert.ok(!isBelowLocation('dummy_hcd.0/1', 'dummy_hcd'));
   });
 });
 

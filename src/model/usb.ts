@@ -1,7 +1,9 @@
 /** What a USB device is and how it is named: busid, device id, software devices, attachments. Types, parsers, rules. */
 import { Fault } from '../lib/fault.ts';
 import { printable } from '../lib/text.ts';
+import type { Objection } from './host-use.ts';
 import { HOST_BACKEND, type VmUuid } from './ids.ts';
+import type { InputKind } from './input-claims.ts';
 
 export const SOFTWARE_KINDS = ['storage', 'keyboard', 'mouse', 'tablet', 'serial'] as const;
 export type SoftwareKind = (typeof SOFTWARE_KINDS)[number];
@@ -23,7 +25,11 @@ export interface StoredSoftwareDevice {
   readonly generation: string;
 }
 
-export type UsbSpeed = 'low' | 'full' | 'high' | 'super';
+export const USB_SPEEDS = ['low', 'full', 'high', 'super'] as const;
+export type UsbSpeed = (typeof USB_SPEEDS)[number];
+
+export const ATTACHED_AS = ['removable', 'fixed'] as const;
+export type AttachedAs = (typeof ATTACHED_AS)[number];
 
 /** Speeds by the version of an emulated controller: an EHCI has companions for the slow ones (xl.cfg(5), `usbctrl`). */
 export const CONTROLLER_SPEEDS: Readonly<Record<1 | 2 | 3, readonly UsbSpeed[]>> = {
@@ -71,12 +77,26 @@ export interface UsbDevice {
   readonly untrustedManufacturer?: string;
   readonly untrustedProduct?: string;
   readonly speed: UsbSpeed;
+  /**
+   * The place that survives a renumbering of the buses: the controller's PCI address and the chain of ports from there,
+   * `0000:00:14.0/1.4`. Absent where the backend does not tell.
+   */
+  readonly location?: string;
+  /** Whether the firmware says that it can be unplugged, or is built in. Absent where it does not tell. */
+  readonly attachedAs?: AttachedAs;
   /** Class, subclass, protocol of each interface, six hex digits each, sorted: `080650`. */
   readonly interfaces: readonly string[];
   /** Names this plug: changes each time that the device is plugged (boot id, bus, device number). */
   readonly generation: string;
   /** Why it is never offered to a VM (a hub, a device of our own); absent when it may be. */
   readonly guard?: string;
+  /** What speaks against taking it, the gravest first; absent when nothing does. See usb/objections.ts. */
+  readonly objections?: readonly Objection[];
+  /**
+   * Of each kind that the device is to a person of this host: the busids on which each of the others depends that can
+   * replace it. A kind is absent when the device is none, or when something that is not on USB replaces it.
+   */
+  readonly replacedBy?: Readonly<Partial<Record<InputKind, readonly (readonly string[])[]>>>;
   /** Set on devices of the backend `virtual`. */
   readonly software?: SoftwareDevice;
   /** Set on devices of this host: the kernel's numbers of this plug, which name its node in `/dev/bus/usb`. */
@@ -113,8 +133,29 @@ export function formatSlot(slot: UsbSlot): string {
   return `${slot.controller}-${slot.port}`;
 }
 
+/** Parses a slot as people write it, `0-3`. Legal for words of that form. */
+export function parseSlot(word: string): UsbSlot {
+  const [controller = 0, port = 0] = word.split('-').map(Number);
+  return { controller, port };
+}
+
 export function isBusid(text: string): boolean {
   return BUSID.test(text);
+}
+
+/**
+ * Tells whether a busid lies below a hub, however deep: `usb3` is the root hub of bus 3, `1-1` the hub in that place. A
+ * hub is not below itself. A USB 3 hub is two hubs on two buses; by location it is one, see {@link isBelowLocation}.
+ */
+export function isBelowHub(busid: string, hub: string): boolean {
+  const bus = /^usb([0-9]{1,3})$/.exec(hub)?.[1];
+  if (bus !== undefined) return isBusid(busid) && busid.startsWith(`${bus}-`);
+  return isBusid(hub) && isBusid(busid) && busid.startsWith(`${hub}.`);
+}
+
+/** Tells the same by {@link UsbDevice.location}: below a hub `0000:00:14.0/1`, or anywhere on the controller `0000:00:14.0`. */
+export function isBelowLocation(location: string, hub: string): boolean {
+  return location.startsWith(hub.includes('/') ? `${hub}.` : `${hub}/`);
 }
 
 /** Names a plug of a device of this host by the kernel's numbers, which are given anew at each plug and each boot. */

@@ -19,7 +19,14 @@ class Bench {
       this.begun.push(wordOf(step));
       return new Promise<void>((resolve, reject) => this.#running.set(wordOf(step), { resolve, reject, signal }));
     };
-    const executors: StepExecutors = { attach: run, detach: run, addController: run, dropHold: run };
+    const executors: StepExecutors = {
+      attach: run,
+      detach: run,
+      addController: run,
+      dropHold: run,
+      ask: run,
+      endQuestion: run,
+    };
     const onEnd = (step: Step, result: StepResult) => this.ended.push(`${wordOf(step)} ${result.is}`);
     this.attacher = new Attacher({ executors, clock: this.clock, onEnd, random: () => 0, ...options });
   }

@@ -32,6 +32,8 @@ const DEADLINES_MS: Readonly<Record<StepKind, number>> = {
   detach: 30_000,
   addController: 30_000,
   dropHold: 10_000,
+  ask: 10_000,
+  endQuestion: 10_000,
 };
 const BACKOFF: BackoffOptions = { firstMs: 500, capMs: 60_000, jitter: 0.2 };
 
@@ -178,6 +180,10 @@ export class Attacher {
         return executors.addController(step, signal);
       case 'dropHold':
         return executors.dropHold(step, signal);
+      case 'ask':
+        return executors.ask(step, signal);
+      case 'endQuestion':
+        return executors.endQuestion(step, signal);
     }
   }
 
@@ -208,7 +214,7 @@ export class Attacher {
 }
 
 function vmOf(step: Step): VmUuid | undefined {
-  return step.kind === 'dropHold' ? undefined : step.vm;
+  return 'vm' in step ? step.vm : undefined;
 }
 
 function generationOf(step: Step): string {
@@ -221,6 +227,10 @@ function generationOf(step: Step): string {
       return '';
     case 'dropHold':
       return step.hold.generation;
+    case 'ask':
+      return step.device.generation;
+    case 'endQuestion':
+      return step.question.generation;
   }
 }
 

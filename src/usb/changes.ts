@@ -68,7 +68,9 @@ export function applyChange(
     case 'release':
       return wish({ holds: others });
     case 'attach':
-      return wish({ holds: [...others, { ...holdOn(device), kind: 'in', vm: apply.vm }] });
+      return wish({
+        holds: [...others, { ...holdOn(device), kind: 'in', vm: apply.vm, isForced: apply.isForced === true }],
+      });
     case 'detach':
       return wish({ holds: [...others, { ...holdOn(device), kind: 'out' }] });
     case 'start':
@@ -142,6 +144,10 @@ function candidates(input: PlanInput, device: UsbDevice, { decider, outcome, los
     const { name } = there;
     if (isOpenNow(there)) {
       add(`attach ${vm}`, `Attach it to VM ${name} by hand`, `usher usb attach ${name} ${key}`, { do: 'attach', vm });
+      if (device.objections !== undefined) {
+        const command = `usher usb attach ${name} ${key} --force --confirm 30s`;
+        add(`attach ${vm}`, `Attach it to VM ${name} all the same`, command, { do: 'attach', vm, isForced: true });
+      }
     }
     for (const pattern of patternsFor(device, twins.length > 0)) {
       const words = formatDevicePattern(pattern);
@@ -200,18 +206,26 @@ function narrow(input: PlanInput, device: UsbDevice, tries: readonly Candidate[]
 }
 
 /** The wishes that decide about the devices. */
-function wishesOn({ assignments, holds }: Desired, devices: ReadonlyMap<string, UsbDevice>): Desired {
+function wishesOn(
+  { assignments, holds, questions, ...rest }: Desired,
+  devices: ReadonlyMap<string, UsbDevice>,
+): Desired {
   const present = [...devices.values()];
   const isAbout = ({ pattern }: Assignment) => present.some((device) => matchDevice(pattern, device) !== undefined);
-  return { assignments: assignments.filter(isAbout), holds: holds.filter((hold) => devices.has(deviceKey(hold))) };
+  return {
+    assignments: assignments.filter(isAbout),
+    holds: holds.filter((hold) => devices.has(deviceKey(hold))),
+    questions: questions.filter((question) => devices.has(deviceKey(question))),
+    ...rest,
+  };
 }
 
-function vmsOf({ assignments, holds }: Desired): VmUuid[] {
-  return [...assignments, ...holds].flatMap(({ vm }) => vm ?? []);
+function vmsOf({ assignments, holds, questions }: Omit<Desired, 'policy'>): VmUuid[] {
+  return [...[...assignments, ...holds].flatMap(({ vm }) => vm ?? []), ...questions.flatMap(({ vms }) => vms)];
 }
 
 function holdOn({ backend, busid, generation }: UsbDevice): Omit<Hold, 'kind'> {
-  return { backend, busid, generation, createdAt: Number.MAX_SAFE_INTEGER };
+  return { backend, busid, generation, by: 'hand', createdAt: Number.MAX_SAFE_INTEGER };
 }
 
 /** Gives a VM that runs: with a new domain when it had none, or when it is to be fresh. */

@@ -1,8 +1,12 @@
 /** Who decides about a device: a guard, a person's hold, the most exact assignment, others, or nothing. Pure; plans no steps. */
 import { type Assignment, type Hold, type Match, matchDevice } from '../model/assignment.ts';
 import type { VmUuid } from '../model/ids.ts';
+import type { Rule, RuleRef } from '../model/policy.ts';
+import { effectOf, type PolicyVerdict, vmsOf } from '../model/policy-judge.ts';
 import { deviceKey, type UsbDevice, type UsbSlot } from '../model/usb.ts';
+import { objectionTo, objectionToStay, type Wanted } from './objections.ts';
 import type { Decider, Loser } from './plan-types.ts';
+import { HELD_OUT } from './reasons.ts';
 
 /** An assignment that matches a device. */
 export interface Claim {
@@ -20,6 +24,13 @@ export interface Places {
   nameOf(vm: VmUuid): string | undefined;
   /** Whether the VM runs and takes devices now. */
   canHave(vm: VmUuid): boolean;
+  /** The VM of that name. */
+  uuidOf(name: string): VmUuid | undefined;
+  /** What the policy says of the device; `undefined` without rules. */
+  policySays(): PolicyVerdict | undefined;
+  ruleOf(ref: RuleRef): Rule | undefined;
+  /** Whether only a person's hand moves anything. */
+  readonly isObserving: boolean;
 }
 
 export interface Decision {
@@ -28,6 +39,10 @@ export interface Decision {
   readonly target?: VmUuid;
   /** The port that a person asked for. */
   readonly slot?: UsbSlot;
+  /** VMs that it may go to when a person says so; absent: nobody need be asked. */
+  readonly ask?: readonly VmUuid[];
+  /** What the policy says, when it was asked. */
+  readonly policy?: PolicyVerdict;
   readonly losers: readonly Loser[];
 }
 
@@ -39,15 +54,30 @@ export function decide(device: UsbDevice, hold: Hold | undefined, claims: readon
       losers: lost(claims, 'the device is never given to a VM'),
     };
   }
-  if (hold !== undefined) {
-    const decider: Decider = { by: 'hold', hold };
-    if (hold.kind === 'out' || hold.vm === undefined) {
-      return { decider, losers: lost(claims, 'the device was detached by hand') };
-    }
-    const losers = lost(claims, `the device was attached to ${places.nameOf(hold.vm) ?? 'another VM'} by hand`);
-    return { decider, target: hold.vm, ...(hold.slot === undefined ? {} : { slot: hold.slot }), losers };
-  }
-  const able = claims.filter(({ assignment }) => decides(assignment) && places.nameOf(assignment.vm) !== undefined);
+  const wish = wishFor(hold, claims, places);
+  const { decider, target, ask } = wish;
+  const isToMove = ask !== undefined || (target !== undefined && target !== places.here);
+  const wanted = isToMove || target !== undefined ? wantedBy(decider, places) : undefined;
+  if (wanted === undefined) return wish;
+  const objection = isToMove ? objectionTo(device, wanted) : objectionToStay(device, wanted);
+  return objection === undefined ? wish : keptBack(wish, objection.says);
+}
+
+/** Makes of a decision that gives a device to a VM one that keeps it back, for a reason (the half of a sentence). */
+export function keptBack({ decider, losers, policy }: Decision, reason: string): Decision {
+  const kept = decider.by === 'assignment' ? lost([decider], reason) : [];
+  return {
+    decider: { by: 'guard', reason, against: decider },
+    losers: [...kept, ...losers],
+    ...(policy === undefined ? {} : { policy }),
+  };
+}
+
+/** Who wants the device where, whatever speaks against it. */
+function wishFor(hold: Hold | undefined, claims: readonly Claim[], places: Places): Decision {
+  if (hold !== undefined) return ofHold(hold, claims, places);
+  if (places.isObserving) return observed(claims, places);
+  const able = claims.filter((claim) => isAble(claim, places));
   const [winner] = able.sort((a, b) => precedence(a, b, places).order);
   const losers = claims
     .filter((claim) => claim !== winner)
@@ -55,8 +85,67 @@ export function decide(device: UsbDevice, hold: Hold | undefined, claims: readon
   if (winner === undefined && places.foreign !== undefined) {
     return { decider: { by: 'others', vm: places.foreign }, target: places.foreign, losers };
   }
-  if (winner === undefined) return { decider: { by: 'nothing' }, losers };
-  return { decider: { by: 'assignment', ...winner }, target: winner.assignment.vm, losers };
+  if (winner === undefined) return ofPolicy(places, losers);
+  const decider: Decider = { by: 'assignment', ...winner };
+  const { vm, mode } = winner.assignment;
+  if (mode !== 'ask' || vm === places.here) return { decider, target: vm, losers };
+  const asking = able.filter(({ assignment, match }) => assignment.mode === 'ask' && match.rank === winner.match.rank);
+  return { decider, ask: [...new Set(asking.map(({ assignment }) => assignment.vm))], losers };
+}
+
+function ofHold(hold: Hold, claims: readonly Claim[], places: Places): Decision {
+  const decider: Decider = { by: 'hold', hold };
+  if (hold.kind === 'out' || hold.vm === undefined) {
+    return { decider, losers: lost(claims, `the device was ${HELD_OUT[hold.by]}`) };
+  }
+  const how = hold.by === 'answer' ? 'when it was asked for' : 'by hand';
+  const losers = lost(claims, `the device was attached to ${places.nameOf(hold.vm) ?? 'another VM'} ${how}`);
+  return { decider, target: hold.vm, ...(hold.slot === undefined ? {} : { slot: hold.slot }), losers };
+}
+
+/** What is somewhere stays there, and what is nowhere too. */
+function observed(claims: readonly Claim[], { here, policySays }: Places): Decision {
+  const losers = lost(claims, 'Usher only observes');
+  const policy = policySays();
+  return {
+    decider: here === undefined ? { by: 'nothing' } : { by: 'others', vm: here },
+    ...(here === undefined ? {} : { target: here }),
+    ...(policy === undefined ? {} : { policy }),
+    losers,
+  };
+}
+
+/** No assignment decides: what the policy says, if it is to be done and the VM is there. */
+function ofPolicy({ here, policySays, uuidOf }: Places, losers: readonly Loser[]): Decision {
+  const policy = policySays();
+  if (policy?.rule === undefined) return { decider: { by: 'nothing' }, losers };
+  const { rule } = policy;
+  const action = effectOf(policy);
+  const decider: Decider = action.do === 'nothing' ? { by: 'nothing' } : { by: 'rule', rule, said: policy };
+  const vms = vmsOf(action).flatMap((name) => uuidOf(name) ?? []);
+  const target = action.do === 'attach' ? vms[0] : vms.find((vm) => vm === here);
+  if (target !== undefined) return { decider, target, policy, losers };
+  return { decider, policy, losers, ...(action.do === 'ask' && vms.length > 0 ? { ask: vms } : {}) };
+}
+
+function wantedBy(decider: Decider, { ruleOf }: Places): Wanted | undefined {
+  switch (decider.by) {
+    case 'hold':
+      return { by: 'hand', isForced: decider.hold.isForced === true };
+    case 'assignment':
+      return { by: 'assignment', pattern: decider.assignment.pattern };
+    case 'rule': {
+      const rule = ruleOf(decider.rule);
+      return rule === undefined ? undefined : { by: 'rule', rule };
+    }
+    default:
+      return undefined;
+  }
+}
+
+/** Tells whether an assignment decides about a device by itself, or has a person asked. */
+export function isAble({ assignment }: Claim, { nameOf }: Pick<Places, 'nameOf'>): boolean {
+  return decides(assignment) && nameOf(assignment.vm) !== undefined;
 }
 
 /**
@@ -94,9 +183,9 @@ function idKeys(deviceId: string): string[] {
   return [deviceId.slice(0, deviceId.indexOf(':', productEnd + 1)), deviceId.slice(0, productEnd)];
 }
 
-/** `required` attaches like `auto` does, `ask` waits for a person like `manual` does. */
+/** `required` attaches as `auto` does, `ask` when a person says so; `manual` waits for a command. */
 function decides(assignment: Assignment): boolean {
-  return assignment.mode === 'auto' || assignment.mode === 'required';
+  return assignment.mode !== 'manual';
 }
 
 /** Compares two claims: negative order when the first goes before; `by` tells what made the difference. */

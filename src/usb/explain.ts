@@ -1,12 +1,13 @@
 /** Says in sentences why a device is (not) where it is. Pure; what is said comes from the planner's verdict. */
 import { listWords, printable } from '../lib/text.ts';
-import { formatDevicePattern } from '../model/assignment.ts';
+import { formatDevicePattern, type HoldOrigin } from '../model/assignment.ts';
 import type { VmUuid } from '../model/ids.ts';
+import { formatAction, formatRuleRef } from '../model/policy.ts';
 import { deviceKey, formatSlot, type UsbDevice } from '../model/usb.ts';
 import { listChanges, type PlannedControllers } from './changes.ts';
 import { controllerKey, plan } from './plan.ts';
-import type { Change, Loser, Outcome, PlanInput, Verdict } from './plan-types.ts';
-import { whyLeft } from './reasons.ts';
+import type { Change, Decider, Loser, Outcome, PlanInput, Verdict } from './plan-types.ts';
+import { HELD_OUT, whyLeft, whyWanted } from './reasons.ts';
 
 export interface Explanation {
   readonly verdict: Verdict;
@@ -32,9 +33,10 @@ export function explain(
   const nameOf = namesIn(input);
   const because = [
     sayWhere(verdict, device, nameOf),
-    ...sayDecider(verdict, nameOf),
+    ...sayDecider(verdict.decider, verdict.isGone, nameOf),
+    ...sayObserved(verdict, input.desired.isObserving === true),
     ...sayTwins(verdict),
-    ...sayFailures(input, key),
+    ...(isSettled(verdict) ? [] : sayFailures(input, key)),
     ...sayControllerFailures(input, verdict),
   ];
   const isFree = device !== undefined && device.guard === undefined;
@@ -48,16 +50,19 @@ export function summarize(verdict: Verdict, nameOf: (vm: VmUuid) => string): str
   if (outcome.is === 'waiting') return printable(outcome.detail, 300);
   if ('stuck' in outcome && outcome.stuck !== undefined) return `it is stuck: ${printable(outcome.stuck, 300)}`;
   if ('needs' in outcome) return 'one more USB controller is added for it';
+  if (outcome.is === 'asking') return 'a person is asked: usher usb pending';
   if (verdict.isGone) return 'it was unplugged';
   switch (decider.by) {
     case 'assignment':
       return `assignment ${decider.assignment.id}: ${formatDevicePattern(decider.assignment.pattern)}`;
     case 'hold':
       return decider.hold.kind === 'out' || decider.hold.vm === undefined
-        ? 'detached by hand'
-        : `attached to ${nameOf(decider.hold.vm)} by hand`;
+        ? HELD_OUT[decider.hold.by]
+        : whyWanted(decider, nameOf(decider.hold.vm));
     case 'others':
       return 'attached by others than Usher';
+    case 'rule':
+      return outcome.is === 'left' ? whyLeft(decider) : formatRuleRef(decider.rule);
     default:
       return whyLeft(decider);
   }
@@ -65,7 +70,7 @@ export function summarize(verdict: Verdict, nameOf: (vm: VmUuid) => string): str
 
 /** Says an outcome, or what a change gives, in a few words: `attached to VM work`. */
 export function sayOutcome(
-  outcome: Pick<Outcome, 'is'> & { readonly vm?: VmUuid },
+  outcome: Pick<Outcome, 'is'> & { readonly vm?: VmUuid; readonly vms?: readonly VmUuid[] },
   nameOf: (vm: VmUuid) => string,
 ): string {
   const name = outcome.vm === undefined ? '' : `VM ${nameOf(outcome.vm)}`;
@@ -78,6 +83,8 @@ export function sayOutcome(
       return `waiting for ${name}`;
     case 'detaching':
       return `being detached from ${name}`;
+    case 'asking':
+      return `left with its backend until a person says whether VM ${listWords((outcome.vms ?? []).map(nameOf))} may have it`;
     case 'left':
       return 'left with its backend';
   }
@@ -104,6 +111,7 @@ function sayWhere(verdict: Verdict, device: UsbDevice | undefined, nameOf: (vm: 
   if (device === undefined) return `It is ${where}; its backend cannot be read, so it is left alone.`;
   if (outcome.is === 'attached') return `It is ${where} at port ${formatSlot(outcome.slot)}${stuck}`;
   if (outcome.is === 'waiting') return `It is ${where}: ${sentenceEnd(outcome.detail)}`;
+  if (outcome.is === 'asking') return `It is ${where}${sayUntil(outcome.until)}.`;
   if ('needs' in outcome) return `It is ${where}; the VM gets one more USB controller for it first${stuck}`;
   return `It is ${where}${stuck}`;
 }
@@ -113,14 +121,19 @@ function sentenceEnd(what: string): string {
   return `${printable(what, 300).replace(/\.$/, '')}.`;
 }
 
-function sayDecider({ decider, isGone }: Verdict, nameOf: (vm: VmUuid) => string): string[] {
+function sayDecider(decider: Decider, isGone: boolean, nameOf: (vm: VmUuid) => string): string[] {
   switch (decider.by) {
     case 'guard':
-      return [`It is never given to a VM: ${printable(decider.reason)}.`];
+      return decider.against === undefined
+        ? [`It is never given to a VM: ${printable(decider.reason)}.`]
+        : [`It is kept back: ${printable(decider.reason, 300)}.`, ...sayDecider(decider.against, isGone, nameOf)];
+    case 'rule':
+      return sayRule(decider);
     case 'hold': {
-      const { kind, vm, createdAt } = decider.hold;
-      const done = kind === 'out' || vm === undefined ? 'detached it' : `attached it to VM ${nameOf(vm)}`;
-      return [`A person ${done} by hand on ${sayTime(createdAt)}: that holds until it is unplugged or released.`];
+      const { kind, vm, by, createdAt } = decider.hold;
+      const target = kind === 'out' ? undefined : vm;
+      const done = SAYS_HOLD[by](target === undefined ? undefined : `VM ${nameOf(target)}`);
+      return [`${done} on ${sayTime(createdAt)}: that holds until it is unplugged or released.`];
     }
     case 'assignment': {
       const { assignment, match } = decider;
@@ -133,9 +146,41 @@ function sayDecider({ decider, isGone }: Verdict, nameOf: (vm: VmUuid) => string
     case 'others':
       return [`Others than Usher attached it to VM ${nameOf(decider.vm)}, and nothing says that it belongs elsewhere.`];
     case 'nothing':
-      return isGone ? [] : ['Nothing decides about it: no assignment that matches attaches by itself.'];
+      return isGone
+        ? []
+        : ['Nothing decides about it: no assignment that matches attaches by itself, and no rule matches.'];
   }
 }
+
+function sayRule({ rule, said }: Extract<Decider, { by: 'rule' }>): string[] {
+  const { action, matched, missingVms } = said;
+  const does =
+    action.do === 'deny'
+      ? `denies it${action.reason === undefined ? '' : `: ${printable(action.reason, 300)}`}`
+      : `says: ${formatAction(action)}`;
+  const fields = matched.map(({ field, pattern, value, trust }) => `${field} ${pattern} (${value}, ${trust})`);
+  return [
+    `${formatRuleRef(rule).replace(/^r/, 'R')} ${does}.`,
+    fields.length === 0 ? 'It matches every device.' : `It matches by ${listWords(fields, 'and')}.`,
+    ...missingVms.map((vm) => `There is no VM ${vm}.`),
+  ];
+}
+
+/** What the policy says and nobody does. */
+function sayObserved({ decider, policy }: Verdict, isObserving: boolean): string[] {
+  if (decider.by === 'rule' || decider.by === 'guard' || policy === undefined) return [];
+  if (policy.rule === undefined) return isObserving ? ['No rule matches it.'] : [];
+  return [
+    `It is only observed: ${formatRuleRef(policy.rule)} says ${formatAction(policy.action)}, and nothing is done.`,
+  ];
+}
+
+/** What was done, and by whom; without a VM the device is kept out of every VM. */
+const SAYS_HOLD: Readonly<Record<HoldOrigin, (vm: string | undefined) => string>> = {
+  hand: (vm) => `A person ${vm === undefined ? 'detached it' : `attached it to ${vm}`} by hand`,
+  answer: (vm) => `A person was asked and said ${vm === undefined ? 'no' : `that ${vm} may have it`}`,
+  silence: () => 'A person was asked, and nobody had answered in time',
+};
 
 const TRUST = {
   port: 'The port is what its backend says, whatever is plugged there: trusted.',
@@ -147,6 +192,11 @@ function sayTwins({ twins }: Verdict): string[] {
   if (twins.length === 0) return [];
   const have = twins.length === 1 ? 'has' : 'have';
   return [`${listWords(twins, 'and')} ${have} the same device id: only ports tell them apart.`];
+}
+
+/** Where it is it stays: what failed before is no matter any more. */
+function isSettled({ outcome }: Verdict): boolean {
+  return outcome.is === 'left' || (outcome.is === 'attached' && outcome.stuck === undefined);
 }
 
 function sayFailures({ memory, now }: PlanInput, key: string, what = 'It'): string[] {
@@ -161,6 +211,10 @@ function sayControllerFailures(input: PlanInput, { outcome }: Verdict): string[]
   if (outcome.is !== 'attaching' && outcome.is !== 'waiting') return [];
   const isAbout = outcome.is === 'attaching' ? outcome.needs !== undefined : outcome.for === 'controller';
   return isAbout ? sayFailures(input, controllerKey(outcome.vm), 'Adding a USB controller') : [];
+}
+
+function sayUntil(until: number | undefined): string {
+  return until === undefined ? '' : `; without an answer by ${sayTime(until)} it stays there`;
 }
 
 function sayTime(at: number): string {

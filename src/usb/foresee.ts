@@ -2,9 +2,10 @@
  * What would become of the devices if every step succeeded at once: for explanations, and for tests that the planner comes
  * to an end. Pure; nothing is done.
  */
+import { questionOf, silenceOn } from '../model/assignment.ts';
 import { CONTROLLER_SPEEDS, deviceKey } from '../model/usb.ts';
 import { plan } from './plan.ts';
-import type { ObservedVm, Plan, PlanInput, Step } from './plan-types.ts';
+import type { ObservedVm, Plan, PlanInput, Step, StepOf } from './plan-types.ts';
 
 /** More rounds than any device needs: out of wrong VMs one by one, then into the right one. */
 const MAX_ROUNDS = 20;
@@ -15,16 +16,28 @@ const NEXT_CONTROLLER = { version: 3, ports: 8, speeds: CONTROLLER_SPEEDS[3] } a
 /** Gives the input as it would be after the steps. */
 export function applySteps(input: PlanInput, steps: readonly Step[]): PlanInput {
   const vms = new Map(input.observed.vms.map((vm) => [vm.uuid, vm]));
-  let holds = input.desired.holds;
+  let { holds, questions } = input.desired;
   for (const step of steps) {
-    if (step.kind === 'dropHold') {
-      holds = holds.filter((hold) => hold !== step.hold);
-      continue;
+    switch (step.kind) {
+      case 'dropHold':
+        holds = holds.filter((hold) => hold !== step.hold);
+        continue;
+      case 'ask':
+        questions = [...questions, questionOf(step.device, step.vms, input.wallNow, Number.MAX_SAFE_INTEGER)];
+        continue;
+      case 'endQuestion':
+        questions = questions.filter((question) => question !== step.question);
+        if (step.as === 'unanswered') holds = [...holds, silenceOn(step.question, input.wallNow)];
+        continue;
     }
     const vm = vms.get(step.vm);
     if (vm !== undefined) vms.set(step.vm, applyStep(vm, step));
   }
-  return { ...input, observed: { ...input.observed, vms: [...vms.values()] }, desired: { ...input.desired, holds } };
+  return {
+    ...input,
+    observed: { ...input.observed, vms: [...vms.values()] },
+    desired: { ...input.desired, holds, questions },
+  };
 }
 
 /**
@@ -42,7 +55,7 @@ export function foresee(input: PlanInput, only?: string): Plan {
   return next;
 }
 
-function applyStep(vm: ObservedVm, step: Exclude<Step, { kind: 'dropHold' }>): ObservedVm {
+function applyStep(vm: ObservedVm, step: StepOf<'attach' | 'detach' | 'addController'>): ObservedVm {
   if (vm.domain === undefined) return vm;
   if (step.kind === 'addController') {
     const { controllers } = vm.domain;

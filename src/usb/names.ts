@@ -1,6 +1,7 @@
 /** Names of devices for people: what the device says of itself, else what the system's usb.ids says of its numbers. */
 import { readFileSync } from 'node:fs';
 import { plainName } from '../lib/text.ts';
+import type { DeviceNames } from '../model/policy-match.ts';
 import type { UsbDevice } from '../model/usb.ts';
 
 /** Where Debian, and where others, keep it (package `usb.ids`, `hwdata`). */
@@ -26,14 +27,22 @@ export class UsbNames {
     this.#paths = paths;
   }
 
+  /** Gives vendor and product, harmless to show; empty what nobody knows. One function, so that what was judged by it is kept. */
+  readonly namesOf = ({
+    vendorId,
+    productId,
+    untrustedManufacturer = '',
+    untrustedProduct = '',
+  }: UsbDevice): DeviceNames => {
+    const [saysVendor, saysProduct] = [plainName(untrustedManufacturer), plainName(untrustedProduct)];
+    const known = saysVendor !== '' && saysProduct !== '' ? {} : this.#lookUp(vendorId, productId);
+    return { vendor: saysVendor || known.vendor || '', product: saysProduct || known.product || '' };
+  };
+
   /** Gives vendor and product in one line, harmless to show. */
   describe(device: UsbDevice): string {
-    const { vendorId, productId, untrustedManufacturer = '', untrustedProduct = '' } = device;
-    const saysVendor = plainName(untrustedManufacturer);
-    const saysProduct = plainName(untrustedProduct);
-    const known = saysVendor !== '' && saysProduct !== '' ? {} : this.#lookUp(vendorId, productId);
-    const vendor = saysVendor || known.vendor || '';
-    const product = saysProduct || known.product || `device ${vendorId}:${productId}`;
+    const { vendor, product: name } = this.namesOf(device);
+    const product = name || `device ${device.vendorId}:${device.productId}`;
     return product.toLowerCase().startsWith(vendor.toLowerCase()) ? product : `${vendor} ${product}`;
   }
 

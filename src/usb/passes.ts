@@ -10,7 +10,7 @@ import type { VmUuid } from '../model/ids.ts';
 import { deviceKey, type UsbDevice } from '../model/usb.ts';
 import { Attacher, type AttacherOptions, type StepResult } from './attacher.ts';
 import { Observer } from './observer.ts';
-import { controllerKey, holdKey, plan } from './plan.ts';
+import { controllerKey, holdKey, plan, questionKey } from './plan.ts';
 import type { Desired, LastPlace, ObservedVm, Plan, PlanInput, Step, StepExecutors, Verdict } from './plan-types.ts';
 
 /** Where something may have changed. `wishes`: assignments or holds. */
@@ -22,9 +22,11 @@ export interface RouterOptions {
   /** Observes one VM; `undefined` when there is no such VM any more. */
   readonly observeVm: (vm: VmUuid, signal: AbortSignal) => Promise<ObservedVm | undefined>;
   readonly sources: readonly DeviceSource[];
-  /** Reads the assignments and holds; asked at each pass. */
+  /** Reads assignments, holds, questions and policy; asked at each pass. */
   readonly wishes: () => Desired;
   readonly executors: StepExecutors;
+  /** Names of devices as people see them, for rules. One function. */
+  readonly namesOf?: PlanInput['namesOf'] | undefined;
   readonly clock?: Clock | undefined;
   readonly log?: Log | undefined;
   /** How often everything is looked at though nothing hints at a change. Default 30 s. */
@@ -144,9 +146,11 @@ export class Passes {
     return {
       observed: { ...observed, vms },
       desired: this.#options.wishes(),
+      ...(this.#options.namesOf === undefined ? {} : { namesOf: this.#options.namesOf }),
       memory: this.attacher.memory,
       lastPlaces: this.#lastPlaces,
       now: this.clock.monotonic(),
+      wallNow: this.clock.now(),
     };
   }
 
@@ -173,8 +177,8 @@ export class Passes {
   }
 
   #onStepEnd(step: Step, result: StepResult): void {
-    if (step.kind === 'dropHold') this.schedule();
-    else void this.observer.lookAtVm(step.vm);
+    if ('vm' in step) void this.observer.lookAtVm(step.vm);
+    else this.schedule();
     this.#tell(() => this.#options.onStep?.(step, result));
   }
 
@@ -186,7 +190,9 @@ export class Passes {
       this.#verdicts = new Map(this.#plan.verdicts.map((verdict) => [verdict.device, verdict]));
       const growing = input.observed.vms.filter(({ domain }) => domain?.canAddController === true);
       const ofVms = growing.map(({ uuid }) => controllerKey(uuid));
-      this.attacher.keepOnly(new Set([...this.#verdicts.keys(), ...input.desired.holds.map(holdKey), ...ofVms]));
+      const ofHolds = input.desired.holds.map(holdKey);
+      const ofQuestions = [...input.observed.devices, ...input.desired.questions].map(questionKey);
+      this.attacher.keepOnly(new Set([...this.#verdicts.keys(), ...ofHolds, ...ofQuestions, ...ofVms]));
       this.#rememberPlaces(input);
       this.attacher.submit(this.#plan.steps);
       this.#wakeLater(this.#plan.wakeAt);

@@ -1,7 +1,10 @@
 /** The planner's words: what it is given, the steps and the verdicts that it gives back. Types only; see plan.ts. */
 import type { Domain } from '../hypervisor/driver.ts';
-import type { Assignment, DevicePattern, Hold, Match } from '../model/assignment.ts';
+import type { Assignment, DevicePattern, Hold, Match, Question } from '../model/assignment.ts';
 import type { VmUuid } from '../model/ids.ts';
+import type { Policy, RuleRef } from '../model/policy.ts';
+import type { PolicyVerdict } from '../model/policy-judge.ts';
+import type { NamesOf } from '../model/policy-match.ts';
 import type { Attachment, UsbDevice, UsbSlot } from '../model/usb.ts';
 import type { PowerState } from '../model/vm.ts';
 
@@ -33,6 +36,11 @@ export interface Observed {
 export interface Desired {
   readonly assignments: readonly Assignment[];
   readonly holds: readonly Hold[];
+  /** Those that are open. */
+  readonly questions: readonly Question[];
+  readonly policy: Policy;
+  /** Assignments and rules move nothing, and it is told what they would: for one who has locked himself out. */
+  readonly isObserving?: boolean;
 }
 
 /** What the attacher remembers of a device between passes. */
@@ -64,31 +72,53 @@ export interface PlanInput {
   readonly observed: Observed;
   readonly desired: Desired;
   readonly memory: Memory;
+  /** Names as people see them; absent: what devices say of themselves. */
+  readonly namesOf?: NamesOf;
   /** By device. */
   readonly lastPlaces?: ReadonlyMap<string, LastPlace>;
   /** Monotonic milliseconds, the clock of `retryAt`. */
   readonly now: number;
+  /** Milliseconds since 1970, the clock of questions and of rules that hold at certain times. */
+  readonly wallNow: number;
 }
 
 /** What each kind of step needs. An executor table typed by this has one executor each, or does not compile. */
 export interface StepArgs {
-  attach: { readonly vm: VmUuid; readonly slot: UsbSlot; readonly device: UsbDevice; readonly why: string };
-  detach: { readonly vm: VmUuid; readonly attachment: Attachment; readonly why: string };
+  attach: {
+    readonly vm: VmUuid;
+    readonly slot: UsbSlot;
+    readonly device: UsbDevice;
+    readonly why: string;
+    readonly decider?: Decider | undefined;
+  };
+  detach: {
+    readonly vm: VmUuid;
+    readonly attachment: Attachment;
+    readonly why: string;
+    /** Who decided about the device; not when it leaves for another reason: it was pulled, or the VM gives all back. */
+    readonly decider?: Decider | undefined;
+  };
   /** For devices that find no port in the VM; they are planned again when it is there. */
   addController: { readonly vm: VmUuid; readonly why: string };
   /** A hold whose device was unplugged: it has served. */
   dropHold: { readonly hold: Hold; readonly why: string };
+  /** People are asked whether the device may go to one of the VMs. */
+  ask: { readonly device: UsbDevice; readonly vms: readonly VmUuid[]; readonly why: string };
+  /** A question that nobody answered in time (the device is kept out from then on), or that is no longer of interest. */
+  endQuestion: { readonly question: Question; readonly as: 'unanswered' | 'moot'; readonly why: string };
 }
 export type StepKind = keyof StepArgs;
 export type Step = { [K in StepKind]: { readonly kind: K } & StepArgs[K] }[StepKind];
 export type StepOf<K extends StepKind> = Extract<Step, { kind: K }>;
 export type StepExecutors = { readonly [K in StepKind]: (step: StepOf<K>, signal: AbortSignal) => Promise<void> };
 
-/** Who decided: a person's hand, a stored assignment, a guard, others who attached it where it is, or nothing at all. */
+/** Who decided: a person's hand, a stored assignment, a rule, a guard, others who attached it where it is, or nothing at all. */
 export type Decider =
   | { readonly by: 'hold'; readonly hold: Hold }
   | { readonly by: 'assignment'; readonly assignment: Assignment; readonly match: Match }
-  | { readonly by: 'guard'; readonly reason: string }
+  | { readonly by: 'rule'; readonly rule: RuleRef; readonly said: PolicyVerdict }
+  /** `against`: who would have it, were it not for that. Without it the device is never given to a VM. */
+  | { readonly by: 'guard'; readonly reason: string; readonly against?: Decider }
   | { readonly by: 'others'; readonly vm: VmUuid }
   | { readonly by: 'nothing' };
 
@@ -103,6 +133,8 @@ export type Outcome =
   | { readonly is: 'attaching'; readonly vm: VmUuid; readonly stuck?: string; readonly needs?: 'controller' }
   /** It belongs to a VM that cannot have it now. */
   | { readonly is: 'waiting'; readonly vm: VmUuid; readonly for: WaitReason; readonly detail: string }
+  /** People are asked whether it may go to one of these VMs; `until` (ms since 1970): then it is kept out. */
+  | { readonly is: 'asking'; readonly vms: readonly VmUuid[]; readonly until?: number }
   /** A step to take it out of this VM is planned, under way or to be tried again; it may go on to another afterwards. */
   | { readonly is: 'detaching'; readonly vm: VmUuid; readonly stuck?: string }
   /** It stays with its backend. */
@@ -129,7 +161,7 @@ export interface Change {
     | { readonly do: 'assign'; readonly vm: VmUuid; readonly pattern: DevicePattern; readonly mode: 'auto' }
     | { readonly do: 'unassign'; readonly assignment: number }
     | { readonly do: 'release' }
-    | { readonly do: 'attach'; readonly vm: VmUuid }
+    | { readonly do: 'attach'; readonly vm: VmUuid; readonly isForced?: boolean }
     | { readonly do: 'detach' }
     | { readonly do: 'start' | 'restart'; readonly vm: VmUuid };
   /** What the verdict would be: the outcome's word and the VM. */
@@ -144,6 +176,8 @@ export interface Verdict {
   readonly decider: Decider;
   readonly outcome: Outcome;
   readonly losers: readonly Loser[];
+  /** What the policy says, when it was asked: it decides, or is only observed. */
+  readonly policy?: PolicyVerdict;
   /** Other present devices with the same device id: only their ports tell them apart. */
   readonly twins: readonly string[];
   /** Set when the device is gone but still attached somewhere. */

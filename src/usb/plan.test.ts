@@ -100,14 +100,14 @@ suite('plan: who decides', () => {
     }
   });
 
-  test('manual and ask only wait; required acts like auto', () => {
+  test('manual only waits; required acts like auto', () => {
     const vms = [runningVm(1), runningVm(2)];
-    const waiting = [assignment(1, 1, 'dom0:1-1', 'manual'), assignment(2, 1, 'dom0:1-1', 'ask')];
+    const waiting = [assignment(1, 1, 'dom0:1-1', 'manual')];
     const { steps, verdicts } = plan(world({ devices: [device], vms, assignments: waiting }));
     assert.deepEqual(steps, []);
     assert.deepEqual(
       verdicts[0]?.losers.map(({ because }) => because),
-      ['manual: waits for `usher usb attach`', 'ask: waits for `usher usb attach`'],
+      ['manual: waits for `usher usb attach`'],
     );
     const required = [...waiting, assignment(3, 2, 'dom0:*', 'required')];
     assert.equal(planned({ devices: [device], vms, assignments: required }).outcome, 'attaching vm2');

@@ -2,14 +2,15 @@
  * The planner: what is the case and what people wish, in; the next steps and a verdict for each device, out. Pure: it
  * neither looks nor acts. The router feeds it, the attacher executes what it says; who decides is in decide.ts.
  */
-import type { Hold } from '../model/assignment.ts';
+import type { Hold, Question } from '../model/assignment.ts';
 import type { VmUuid } from '../model/ids.ts';
 import { type Attachment, deviceKey, type UsbDevice, type UsbSlot } from '../model/usb.ts';
-import { type Decision, decide } from './decide.ts';
-import type { ObservedVm, Outcome, Plan, PlanInput, Step, Verdict, WaitReason } from './plan-types.ts';
+import { type Decision, decide, keptBack } from './decide.ts';
+import type { Decider, ObservedVm, Outcome, Plan, PlanInput, Step, Verdict, WaitReason } from './plan-types.ts';
 import { Ports } from './ports.ts';
-import { whyClosed, whyLeft, whyStale, whyWanted } from './reasons.ts';
+import { whyClosed, whyLastNow, whyLeft, whyStale, whyWanted } from './reasons.ts';
 import { isReady, isTaking, mayLeave, nameOf, type Survey, survey } from './survey.ts';
+import { Takings } from './takings.ts';
 
 /** Names what a step occupies while it is under way: the device, the hold, or the VM's next controller. The key of {@link Memory}. */
 export function stepKey(step: Step): string {
@@ -22,6 +23,10 @@ export function stepKey(step: Step): string {
       return controllerKey(step.vm);
     case 'dropHold':
       return holdKey(step.hold);
+    case 'ask':
+      return questionKey(step.device);
+    case 'endQuestion':
+      return questionKey(step.question);
   }
 }
 
@@ -31,7 +36,7 @@ export function stepKey(step: Step): string {
  *
  * INVARIANTS: a device that is attached anywhere, or under way, gets no attach step; a guarded device never gets one; a
  * VM that is closed gets no step at all unless it is being released; nothing is done about devices of a backend that
- * could not be read.
+ * could not be read; steps that are planned or under way leave the host one of its keyboards and pointing devices.
  */
 export function plan(input: PlanInput, only?: string): Plan {
   const world = survey(input);
@@ -40,12 +45,14 @@ export function plan(input: PlanInput, only?: string): Plan {
   // Who asked for a certain port goes before who had one, and that one before who takes any.
   const wants = drafts.filter((one) => one.want !== undefined);
   const ports = new Ports(input.memory);
+  const takings = new Takings(world);
   const ranks = new Map(wants.map((one) => [one, rankOf(one, input)]));
   const added = new Map<VmUuid, Step>();
-  for (const one of wants.sort((a, b) => (ranks.get(b) ?? 0) - (ranks.get(a) ?? 0))) place(one, ports, input, added);
-  const ended = only === undefined ? endHolds(input, world) : { steps: [], retryAt: [] };
+  for (const one of wants.sort((a, b) => (ranks.get(b) ?? 0) - (ranks.get(a) ?? 0)))
+    place(one, ports, takings, input, added);
+  const ended = only === undefined ? joined(endHolds(input, world), endQuestions(input, world, drafts)) : NOTHING;
   const steps = [...ended.steps, ...added.values(), ...drafts.flatMap(({ step }) => step ?? [])];
-  const wakeAt = Math.min(...ended.retryAt, ...drafts.flatMap(({ retryAt }) => retryAt ?? []));
+  const wakeAt = Math.min(world.timedUntil, ...ended.retryAt, ...drafts.flatMap(({ retryAt }) => retryAt ?? []));
   const verdicts = drafts.map((one) => verdictOf(one, world));
   return wakeAt === Number.POSITIVE_INFINITY ? { steps, verdicts } : { steps, verdicts, wakeAt };
 }
@@ -55,29 +62,58 @@ interface Draft {
   readonly key: string;
   readonly device: UsbDevice | undefined;
   readonly attachments: readonly Attachment[];
-  readonly decision: Decision | undefined;
+  decision: Decision | undefined;
   outcome: Outcome;
-  step?: Step;
-  retryAt?: number;
+  step?: Step | undefined;
+  retryAt?: number | undefined;
   /** Set when it is to be attached and nothing but a port is still to be found. */
   want?: { readonly vm: ObservedVm; readonly device: UsbDevice };
 }
 
+/** Steps, and when more are due (monotonic ms). */
+interface Due {
+  readonly steps: readonly Step[];
+  readonly retryAt: readonly number[];
+}
+const NOTHING: Due = { steps: [], retryAt: [] };
+
+function joined(a: Due, b: Due): Due {
+  return { steps: [...a.steps, ...b.steps], retryAt: [...a.retryAt, ...b.retryAt] };
+}
+
+/** Gives the step when nothing of its key is under way, or when its next try is due. */
+function unlessUnderWay(step: Step, { memory, now }: Survey): Due {
+  const entry = memory.get(stepKey(step));
+  if (entry?.inFlight !== undefined) return NOTHING;
+  const isDue = entry?.retryAt === undefined || entry.retryAt <= now;
+  return isDue ? { steps: [step], retryAt: [] } : { steps: [], retryAt: [entry.retryAt] };
+}
+
 /** Holds end with the plug that they are about. */
-function endHolds(
-  { desired }: PlanInput,
-  { backends, devices, memory, now }: Survey,
-): { steps: Step[]; retryAt: number[] } {
-  const steps: Step[] = [];
-  const retryAt: number[] = [];
-  for (const hold of desired.holds) {
-    if (!backends.has(hold.backend) || devices.get(deviceKey(hold))?.generation === hold.generation) continue;
-    const entry = memory.get(holdKey(hold));
-    if (entry?.inFlight !== undefined) continue;
-    if (entry?.retryAt !== undefined && entry.retryAt > now) retryAt.push(entry.retryAt);
-    else steps.push({ kind: 'dropHold', hold, why: 'the device was unplugged' });
-  }
-  return { steps, retryAt };
+function endHolds({ desired }: PlanInput, world: Survey): Due {
+  const isOver = ({ backend, busid, generation }: Hold) =>
+    world.backends.has(backend) && world.devices.get(deviceKey({ backend, busid }))?.generation !== generation;
+  return desired.holds
+    .filter(isOver)
+    .map((hold) => unlessUnderWay({ kind: 'dropHold', hold, why: 'the device was unplugged' }, world))
+    .reduce(joined, NOTHING);
+}
+
+/** Questions end when nobody answers in time, and when their device is gone or need not be asked about any more. */
+function endQuestions({ desired, wallNow }: PlanInput, world: Survey, drafts: readonly Draft[]): Due {
+  const byKey = new Map(drafts.map((one) => [one.key, one]));
+  return desired.questions
+    .map((question): Due => {
+      if (!world.backends.has(question.backend)) return NOTHING;
+      const one = byKey.get(deviceKey(question));
+      const isOpen = one?.device?.generation === question.generation && one.outcome.is === 'asking';
+      const leftMs = question.expiresAt - wallNow;
+      if (isOpen && leftMs > 0) return { steps: [], retryAt: [world.now + leftMs] };
+      const as = isOpen ? 'unanswered' : 'moot';
+      const why = isOpen ? 'nobody answered in time' : 'the device is gone, or need not be asked about any more';
+      return unlessUnderWay({ kind: 'endQuestion', question, as, why }, world);
+    })
+    .reduce(joined, NOTHING);
 }
 
 function draft(key: string, world: Survey): Draft {
@@ -95,13 +131,18 @@ function draft(key: string, world: Survey): Draft {
           foreign: good.find(({ isForeign }) => isForeign === true)?.vm,
           nameOf: (vm) => world.vms.get(vm)?.name,
           canHave: (vm) => isReady(world.vms.get(vm)),
+          uuidOf: (name) => world.vmsByName.get(name),
+          policySays: () => world.policySays(device),
+          ruleOf: ({ index }) => world.policy.rules[index],
+          isObserving: world.isObserving,
         });
   const one: Draft = { key, device, attachments, decision, outcome: { is: 'left' } };
   if (inFlight?.kind === 'attach') one.outcome = { is: 'attaching', ...underWay(inFlight, key, world) };
   else if (inFlight?.kind === 'detach') one.outcome = { is: 'detaching', ...underWay(inFlight, key, world) };
-  else if (attachments.length < attached.length) leaveAlone(one, attached);
   else if (attachments.length > 0) draftAttached(one, world);
+  else if (attached.length > 0) leaveAlone(one, attached);
   else if (device !== undefined && decision?.target !== undefined) draftDetached(one, device, decision.target, world);
+  else if (device !== undefined && decision?.ask !== undefined) draftAsking(one, device, decision.ask, world);
   return one;
 }
 
@@ -142,7 +183,7 @@ function draftAttached(one: Draft, world: Survey): void {
   if (retryAt !== undefined) {
     one.retryAt = retryAt;
     one.outcome = { ...one.outcome, stuck: world.memory.get(one.key)?.lastError ?? 'the last try failed' };
-  } else one.step = { kind: 'detach', vm: attachment.vm, attachment, why: whyDetach(one, attachment, world) };
+  } else one.step = { kind: 'detach', vm: attachment.vm, attachment, ...whyDetach(one, attachment, world) };
 }
 
 /** What is to leave is in a VM that is closed now. */
@@ -162,10 +203,7 @@ function draftStuck(one: Draft, [attachment]: readonly Attachment[], world: Surv
 function draftDetached(one: Draft, device: UsbDevice, target: VmUuid, world: Survey): void {
   const vm = world.vms.get(target);
   const retryAt = retryOf(one.key, device.generation, target, world);
-  const elsewhere = world
-    .claimsOn(device)
-    .map(({ assignment }) => world.vms.get(assignment.vm))
-    .find((other) => other?.isUnknown === true);
+  const elsewhere = world.unseenHolderOf(device);
   const wait = (reason: WaitReason, detail: string) => {
     one.outcome = { is: 'waiting', vm: target, for: reason, detail };
   };
@@ -180,6 +218,24 @@ function draftDetached(one: Draft, device: UsbDevice, target: VmUuid, world: Sur
   }
 }
 
+/** The device may go to one of the VMs when a person says so: one is asked when a VM could have it. */
+function draftAsking(one: Draft, device: UsbDevice, wanted: readonly VmUuid[], world: Survey): void {
+  const vms = wanted.filter((vm) => isTaking(world.vms.get(vm)));
+  const [first] = wanted;
+  if (vms.length === 0) {
+    const detail = first === undefined ? '' : whyClosed(world.vms.get(first));
+    if (first !== undefined) one.outcome = { is: 'waiting', vm: first, for: 'vm', detail };
+    return;
+  }
+  const question = world.questions.get(one.key);
+  one.outcome = { is: 'asking', vms, ...(question === undefined ? {} : { until: question.expiresAt }) };
+  if (question !== undefined) return;
+  const who = one.decision?.decider.by === 'rule' ? 'a rule' : 'an assignment';
+  const why = `${who} gives it to ${vms.map((vm) => nameOf(vm, world)).join(' or ')} when a person says so`;
+  const due = unlessUnderWay({ kind: 'ask', device, vms, why }, world);
+  [one.step, one.retryAt] = [due.steps[0], due.retryAt[0]];
+}
+
 function rankOf(one: Draft, input: PlanInput): number {
   return one.decision?.slot !== undefined ? 2 : lastSlot(one, input) !== undefined ? 1 : 0;
 }
@@ -191,11 +247,17 @@ function lastSlot({ key, want }: Draft, { lastPlaces }: PlanInput): UsbSlot | un
 }
 
 /** Gives the device a port and so completes its attach step, or says what the VM lacks, and gets it if it can. */
-function place(one: Draft, ports: Ports, input: PlanInput, added: Map<VmUuid, Step>): void {
+function place(one: Draft, ports: Ports, takings: Takings, input: PlanInput, added: Map<VmUuid, Step>): void {
   if (one.want === undefined) return;
   const { vm, device } = one.want;
+  const lack = takings.lackWithout(device);
+  if (lack !== undefined && one.decision !== undefined) {
+    one.decision = keptBack(one.decision, whyLastNow(lack));
+    return;
+  }
   const choice = ports.take(vm, device, { asked: one.decision?.slot, last: lastSlot(one, input) });
   if ('slot' in choice) {
+    takings.add(device);
     one.outcome = { is: 'attaching', vm: vm.uuid };
     one.step = {
       kind: 'attach',
@@ -203,6 +265,7 @@ function place(one: Draft, ports: Ports, input: PlanInput, added: Map<VmUuid, St
       slot: choice.slot,
       device,
       why: whyWanted(one.decision?.decider, vm.name),
+      decider: one.decision?.decider,
     };
   } else if (vm.domain?.canAddController === true && one.decision?.slot === undefined) {
     awaitController(one, vm, choice.detail, input, added);
@@ -240,6 +303,7 @@ function verdictOf({ key, device, attachments, decision, outcome }: Draft, world
     decider: decision?.decider ?? { by: 'nothing' },
     outcome,
     losers: decision?.losers ?? [],
+    ...(decision?.policy === undefined ? {} : { policy: decision.policy }),
     twins: (world.keysById.get(deviceId) ?? []).filter((other) => other !== key),
     isGone: device === undefined && attachments.some(({ backend }) => world.backends.has(backend)),
   };
@@ -252,14 +316,19 @@ function retryOf(key: string, generation: string, vm: VmUuid, { memory, now }: S
   return entry.generation === generation && entry.vm === vm ? entry.retryAt : undefined;
 }
 
-function whyDetach({ device, decision }: Draft, attachment: Attachment, world: Survey): string {
+function whyDetach(
+  { device, decision }: Draft,
+  attachment: Attachment,
+  world: Survey,
+): { readonly why: string; readonly decider?: Decider | undefined } {
   const vm = world.vms.get(attachment.vm);
-  if (vm?.isReleasing === true) return whyClosed(vm);
+  if (vm?.isReleasing === true) return { why: whyClosed(vm) };
   const stale = whyStale(attachment, device);
-  if (stale !== undefined) return stale;
-  if (decision?.target === undefined) return whyLeft(decision?.decider);
-  if (decision.target !== attachment.vm) return whyWanted(decision.decider, nameOf(decision.target, world));
-  return `it is attached to VM ${nameOf(attachment.vm, world)} twice`;
+  if (stale !== undefined) return { why: stale };
+  const decider = decision?.decider;
+  if (decision?.target === undefined) return { why: whyLeft(decider), decider };
+  if (decision.target !== attachment.vm) return { why: whyWanted(decider, nameOf(decision.target, world)), decider };
+  return { why: `it is attached to VM ${nameOf(attachment.vm, world)} twice` };
 }
 
 function slotOf({ controller, port }: UsbSlot): UsbSlot {
@@ -269,6 +338,11 @@ function slotOf({ controller, port }: UsbSlot): UsbSlot {
 /** Names a hold among what is under way. */
 export function holdKey(hold: Hold): string {
   return `hold ${deviceKey(hold)} ${hold.generation}`;
+}
+
+/** Names the question about a plug of a device among what is under way. */
+export function questionKey(about: Pick<Question, 'backend' | 'busid' | 'generation'>): string {
+  return `question ${deviceKey(about)} ${about.generation}`;
 }
 
 /** Names the next controller of a VM among what is under way: there is one at a time. */

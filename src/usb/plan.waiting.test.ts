@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
+import type { Policy } from '../model/policy.ts';
 import { plan } from './plan.ts';
 import type { ObservedVm } from './plan-types.ts';
 import {
   assignment,
   attached,
   haltedVm,
+  holdIn,
   holdOut,
   memoryOf,
   planned,
@@ -39,6 +41,8 @@ suite('plan: closed, released and unknown VMs', () => {
     const vms = [runningVm(1, [attached(device, 1)], { isReleasing: true, isOpen: false })];
     assert.deepEqual(planned({ devices: [device], vms, assignments }).steps, ['detach dom0:1-1 vm1 0-1']);
     assert.deepEqual(planned({ vms, backends: [] }).steps, ['detach dom0:1-1 vm1 0-1']);
+    const twice = [...vms, runningVm(2, [attached(device, 2)])];
+    assert.deepEqual(planned({ vms: twice, backends: [] }).steps, ['detach dom0:1-1 vm1 0-1']);
     const empty = [runningVm(1, [], { isReleasing: true })];
     assert.equal(planned({ devices: [device], vms: empty, assignments }).outcome, 'waiting vm1 vm');
   });
@@ -49,6 +53,25 @@ suite('plan: closed, released and unknown VMs', () => {
     const waiting = planned({ devices: [device], vms: [runningVm(1), unknown], assignments: claimed });
     assert.deepEqual(waiting, { steps: [], outcome: 'waiting vm1 release' });
     assert.equal(planned({ devices: [device], vms: [runningVm(1), unknown], assignments }).outcome, 'attaching vm1');
+  });
+
+  test('nor one that a rule may have put there, when another rule has its turn now', () => {
+    const policy = (mode: Policy['mode']): Policy => ({
+      mode,
+      rules: [
+        { match: {}, action: { do: 'attach', vm: 'vm2' }, when: { running: ['vm2'] } },
+        { match: {}, action: { do: 'attach', vm: 'vm1' } },
+      ],
+      expect: [],
+    });
+    const vms = [runningVm(1), { ...haltedVm(2), isUnknown: true }];
+    const waiting = planned({ devices: [device], vms, policy: policy('enforce') });
+    assert.deepEqual(waiting, { steps: [], outcome: 'waiting vm1 release' });
+    const byHand = { devices: [device], vms, holds: [holdIn(device, 1)] };
+    assert.equal(planned({ ...byHand, policy: policy('enforce') }).outcome, 'waiting vm1 release');
+    assert.equal(planned({ ...byHand, policy: policy('observe') }).outcome, 'attaching vm1');
+    const seen = [runningVm(1), haltedVm(2)];
+    assert.equal(planned({ devices: [device], vms: seen, policy: policy('enforce') }).outcome, 'attaching vm1');
   });
 });
 

@@ -2,8 +2,9 @@
 import type { Controller, DeviceSource } from '../hypervisor/driver.ts';
 import { ManualClock, sleep } from '../lib/clock.ts';
 import { Fault } from '../lib/fault.ts';
-import type { Assignment, Hold } from '../model/assignment.ts';
+import { type Assignment, type Hold, type Question, questionOf, silenceOn } from '../model/assignment.ts';
 import type { VmUuid } from '../model/ids.ts';
+import { EMPTY_POLICY } from '../model/policy.ts';
 import { type Attachment, deviceKey, formatSlot, type UsbDevice } from '../model/usb.ts';
 import type { RouterOptions } from './passes.ts';
 import type { ObservedVm, StepOf } from './plan-types.ts';
@@ -23,6 +24,9 @@ export class RouterWorld {
   readonly devices = new Map<string, UsbDevice>();
   assignments: Assignment[] = [];
   holds: Hold[] = [];
+  questions: Question[] = [];
+  policy = EMPTY_POLICY;
+  askTimeoutMs = 60_000;
   /** What was done, in order, and what was found to be wrong. */
   readonly log: string[] = [];
   readonly looks: string[] = [];
@@ -61,7 +65,12 @@ export class RouterWorld {
       listVms: () => [...this.vms.keys()].map((uuid) => ({ uuid, name: nameOf(uuid) })),
       observeVm: (uuid, signal) => this.#observe(uuid, signal),
       sources: [source],
-      wishes: () => ({ assignments: this.assignments, holds: this.holds }),
+      wishes: () => ({
+        assignments: this.assignments,
+        holds: this.holds,
+        questions: this.questions,
+        policy: this.policy,
+      }),
       executors: {
         attach: (step, signal) => this.#attach(step, signal),
         detach: (step, signal) => this.#detach(step, signal),
@@ -69,6 +78,16 @@ export class RouterWorld {
         dropHold: async ({ hold }) => {
           this.log.push(`dropHold ${deviceKey(hold)}`);
           this.holds = this.holds.filter((other) => other !== hold);
+        },
+        ask: async (step) => {
+          this.log.push(wordOf(step));
+          const now = this.clock.now();
+          this.questions.push(questionOf(step.device, step.vms, now, now + this.askTimeoutMs));
+        },
+        endQuestion: async (step) => {
+          this.log.push(wordOf(step));
+          this.questions = this.questions.filter((other) => other !== step.question);
+          if (step.as === 'unanswered') this.holds.push(silenceOn(step.question, this.clock.now()));
         },
       },
       clock: this.clock,

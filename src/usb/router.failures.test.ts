@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
 import { silentLog } from '../lib/log.ts';
+import { EMPTY_POLICY } from '../model/policy.ts';
 import { RouterWorld } from './router-world.ts';
 import { assignment, attached, holdOut, outcomeWord, stick, vmId } from './test-world.ts';
 
@@ -127,7 +128,7 @@ suite('Router: what goes wrong', () => {
     let isBroken = true;
     const orBoom = <T>(value: T) => (isBroken ? boom() : value);
     const broken = new RouterWorld(1, {
-      wishes: () => orBoom({ assignments: world.assignments, holds: [] }),
+      wishes: () => orBoom({ assignments: world.assignments, holds: [], questions: [], policy: EMPTY_POLICY }),
       listVms: () => orBoom([{ uuid: vmId(1), name: 'vm1' }]),
     });
     await broken.start();

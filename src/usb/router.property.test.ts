@@ -66,6 +66,6 @@ test('Router: whatever happens, however slowly, no device is in two VMs and all 
       }
       await world.router.close();
     }),
-    { numRuns: 40 },
+    { numRuns: Number(process.env['USHER_RUNS'] ?? 40) },
   );
 });

@@ -113,6 +113,13 @@ export class Router {
     return this.#passes.verdictOf(device);
   }
 
+  /** Looks at every backend again; resolves when what was plugged before this call is among the devices. @throws `aborted` */
+  async lookAtDevices(signal?: AbortSignal): Promise<void> {
+    const looks = this.#observer.observed.backends;
+    await Promise.all([...looks].map((backend) => this.#observer.lookAtBackend(backend)));
+    signal?.throwIfAborted();
+  }
+
   /**
    * Takes every device out of a VM and keeps it closed until {@link reopen}: before it is suspended or shut down. When it
    * fails, the VM is open again. @throws `usb.detach_failed`, `hypervisor.lost` when the VM cannot be observed, `timeout`,
@@ -172,13 +179,13 @@ export class Router {
   }
 
   #isConcerned(vm: VmUuid): boolean {
-    const isPlanned = this.#passes.plan.steps.some((step) => step.kind !== 'dropHold' && step.vm === vm);
+    const isPlanned = this.#passes.plan.steps.some((step) => 'vm' in step && step.vm === vm);
     return isPlanned || this.#isBusy(vm);
   }
 
   #isMoving(device: string): boolean {
     const { inFlight } = this.#attacher.memory.get(device) ?? {};
-    if (inFlight !== undefined) return inFlight.kind === 'dropHold' || !this.#observer.isOutOfSight(inFlight.vm);
+    if (inFlight !== undefined) return !('vm' in inFlight) || !this.#observer.isOutOfSight(inFlight.vm);
     const outcome = this.#passes.verdictOf(device)?.outcome;
     if (outcome?.is === 'attaching' && outcome.needs !== undefined) return true;
     return this.#passes.plan.steps.some((step) => stepKey(step) === device);

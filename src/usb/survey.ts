@@ -1,9 +1,14 @@
 /** What the planner is given, indexed by device and by VM, and which VMs take or give devices now. Decides nothing. */
-import type { Hold } from '../model/assignment.ts';
+import type { Hold, Question } from '../model/assignment.ts';
 import type { VmUuid } from '../model/ids.ts';
+import type { Policy } from '../model/policy.ts';
+import { type PolicyVerdict, rulesMatching, vmsOf } from '../model/policy-judge.ts';
+import { judgeAll } from '../model/policy-judge-all.ts';
+import { localTimeOf } from '../model/policy-time.ts';
 import { type Attachment, deviceKey, type UsbDevice } from '../model/usb.ts';
-import { type Claim, indexClaims } from './decide.ts';
+import { type Claim, indexClaims, isAble } from './decide.ts';
 import type { Memory, ObservedVm, PlanInput } from './plan-types.ts';
+import { whyStale } from './reasons.ts';
 
 /** The input, indexed. */
 export interface Survey {
@@ -13,14 +18,27 @@ export interface Survey {
   readonly attachments: ReadonlyMap<string, readonly Attachment[]>;
   readonly vms: ReadonlyMap<VmUuid, ObservedVm>;
   readonly holds: ReadonlyMap<string, Hold>;
+  /** Those about plugs that are there. */
+  readonly questions: ReadonlyMap<string, Question>;
   readonly keysById: ReadonlyMap<string, readonly string[]>;
   readonly memory: Memory;
   readonly now: number;
+  readonly vmsByName: ReadonlyMap<string, VmUuid>;
+  readonly policy: Policy;
+  readonly isObserving: boolean;
+  /** When the policy may say something else without anything having changed (monotonic ms); infinity for never. */
+  readonly timedUntil: number;
   claimsOn(device: UsbDevice): Claim[];
+  /** A VM that could not be observed yet, and to which an assignment or a rule may have brought the device. */
+  unseenHolderOf(device: UsbDevice): ObservedVm | undefined;
+  /** What the policy says of a present device that neither a hold nor an assignment decides about. */
+  policySays(device: UsbDevice): PolicyVerdict | undefined;
 }
 
+const MINUTE_MS = 60_000;
+
 /** Indexes the input. Of two devices at one place the first counts, of two holds on one plug the newer. */
-export function survey({ observed, desired, memory, now }: PlanInput): Survey {
+export function survey({ observed, desired, memory, now, wallNow, namesOf }: PlanInput): Survey {
   const devices = new Map<string, UsbDevice>();
   const keysById = new Map<string, string[]>();
   for (const device of observed.devices) {
@@ -39,17 +57,63 @@ export function survey({ observed, desired, memory, now }: PlanInput): Survey {
     const isNewer = hold.createdAt >= (holds.get(key)?.createdAt ?? Number.NEGATIVE_INFINITY);
     if (hold.generation === devices.get(key)?.generation && isNewer) holds.set(key, hold);
   }
+  const isAboutPlug = (question: Question) => devices.get(deviceKey(question))?.generation === question.generation;
+  const vms = new Map(observed.vms.map((vm) => [vm.uuid, vm]));
+  const vmsByName = new Map(observed.vms.map(({ uuid, name }) => [name, uuid]));
+  const claimsOn = remember(indexClaims(desired.assignments));
+  const { policy, isObserving = false } = desired;
+  const nameOf = (vm: VmUuid) => vms.get(vm)?.name;
+  const isOfOthers = (device: UsbDevice) =>
+    attachments.get(deviceKey(device))?.some((one) => one.isForeign === true && whyStale(one, device) === undefined);
+  const isLeftToPolicy = (device: UsbDevice) =>
+    device.guard === undefined &&
+    !holds.has(deviceKey(device)) &&
+    (isObserving || !(isOfOthers(device) || claimsOn(device).some((claim) => isAble(claim, { nameOf }))));
+  let judged: ReadonlyMap<string, PolicyVerdict> | undefined;
+  const judge = () =>
+    judgeAll(
+      policy,
+      [...devices.values()].filter(isLeftToPolicy),
+      {
+        vms: new Map(observed.vms.map(({ name, domain }) => [name, { isRunning: domain !== undefined }])),
+        at: localTimeOf(wallNow),
+        namesOf,
+      },
+      (device) => {
+        const vm = attachments.get(deviceKey(device))?.[0]?.vm;
+        return vm === undefined ? undefined : nameOf(vm);
+      },
+    ).verdicts;
+  const isTimed = policy.rules.some(({ when }) => when?.time !== undefined || when?.days !== undefined);
   return {
+    vmsByName,
+    policy,
+    isObserving,
+    timedUntil: isTimed ? now + MINUTE_MS - (wallNow % MINUTE_MS) : Number.POSITIVE_INFINITY,
+    policySays(device) {
+      if (policy.rules.length === 0) return undefined;
+      judged ??= judge();
+      return judged.get(deviceKey(device));
+    },
     keys: new Set([...devices.keys(), ...attachments.keys()]),
     backends: observed.backends,
     devices,
     attachments,
-    vms: new Map(observed.vms.map((vm) => [vm.uuid, vm])),
+    vms,
     holds,
+    questions: new Map(desired.questions.filter(isAboutPlug).map((question) => [deviceKey(question), question])),
     keysById,
     memory,
     now,
-    claimsOn: indexClaims(desired.assignments),
+    claimsOn,
+    unseenHolderOf(device) {
+      const unseen = observed.vms.filter(({ isUnknown }) => isUnknown === true);
+      if (unseen.length === 0) return undefined;
+      const ruled = policy.mode === 'enforce' ? rulesMatching(policy, device, namesOf) : [];
+      const named = new Set(ruled.flatMap(({ one }) => vmsOf(one.rule.action)));
+      const claimed = new Set(claimsOn(device).map(({ assignment }) => assignment.vm));
+      return unseen.find(({ uuid, name }) => claimed.has(uuid) || named.has(name));
+    },
   };
 }
 
@@ -71,6 +135,18 @@ export function mayLeave(vm: ObservedVm | undefined): boolean {
 /** Gives the VM's name, or its uuid when there is no such VM. */
 export function nameOf(vm: VmUuid, world: Survey): string {
   return world.vms.get(vm)?.name ?? vm;
+}
+
+/** Works out once for each device what it is asked for. */
+function remember<T>(find: (device: UsbDevice) => T): (device: UsbDevice) => T {
+  const known = new Map<UsbDevice, T>();
+  return (device) => {
+    const before = known.get(device);
+    if (before !== undefined) return before;
+    const found = find(device);
+    known.set(device, found);
+    return found;
+  };
 }
 
 function append<V>(map: Map<string, V[]>, key: string, value: V): void {

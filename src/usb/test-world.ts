@@ -1,8 +1,15 @@
 /** For tests of this room only: devices, VMs and wishes with everything that a test does not care about filled in. */
 import type { Controller } from '../hypervisor/driver.ts';
-import { type Assignment, type AssignmentMode, type Hold, parseDevicePattern } from '../model/assignment.ts';
+import {
+  type Assignment,
+  type AssignmentMode,
+  type Hold,
+  parseDevicePattern,
+  type Question,
+} from '../model/assignment.ts';
 import type { VmUuid } from '../model/ids.ts';
-import { type Attachment, formatDeviceId, parseDeviceRef, type UsbDevice } from '../model/usb.ts';
+import { EMPTY_POLICY, type Policy } from '../model/policy.ts';
+import { type Attachment, deviceKey, formatDeviceId, parseDeviceRef, type UsbDevice } from '../model/usb.ts';
 import { plan } from './plan.ts';
 import type { DeviceMemory, ObservedVm, Outcome, PlanInput, Step } from './plan-types.ts';
 
@@ -68,11 +75,11 @@ export function assignment(id: number, number: number, pattern: string, mode: As
 }
 
 export function holdIn({ backend, busid, generation }: UsbDevice, number: number, more: Partial<Hold> = {}): Hold {
-  return { backend, busid, generation, kind: 'in', vm: vmId(number), createdAt: 1, ...more };
+  return { backend, busid, generation, kind: 'in', vm: vmId(number), by: 'hand', createdAt: 1, ...more };
 }
 
 export function holdOut({ backend, busid, generation }: UsbDevice): Hold {
-  return { backend, busid, generation, kind: 'out', createdAt: 1 };
+  return { backend, busid, generation, kind: 'out', by: 'hand', createdAt: 1 };
 }
 
 export interface WorldParts {
@@ -80,30 +87,44 @@ export interface WorldParts {
   readonly vms?: readonly ObservedVm[];
   readonly assignments?: readonly Assignment[];
   readonly holds?: readonly Hold[];
+  readonly questions?: readonly Question[];
   readonly memory?: PlanInput['memory'];
   readonly backends?: readonly string[];
   readonly now?: number;
+  readonly wallNow?: number;
+  readonly policy?: Policy;
+  readonly isObserving?: boolean;
 }
 
 export function world(parts: WorldParts): PlanInput {
   const { devices = [], vms = [], assignments = [], holds = [], memory = new Map(), now = 1_000 } = parts;
+  const { questions = [], wallNow = 1_000_000, policy = EMPTY_POLICY, isObserving = false } = parts;
   const backends = new Set(parts.backends ?? ['dom0', 'virtual', 'usbvm']);
-  return { observed: { backends, devices, vms }, desired: { assignments, holds }, memory, now };
+  return {
+    observed: { backends, devices, vms },
+    desired: { assignments, holds, questions, policy, isObserving },
+    memory,
+    now,
+    wallNow,
+  };
 }
 
-/** Writes a step as a word: `attach dom0:1-1 vm1 0-2`, `detach dom0:1-1 vm1 0-2`, `addController vm1`, `dropHold dom0:1-1`. */
+/** Writes a step as a word: `attach dom0:1-1 vm1 0-2`, `detach dom0:1-1 vm1 0-2`, `addController vm1`, `dropHold dom0:1-1`, `ask dom0:1-1 vm1 vm2`, `endQuestion dom0:1-1 moot`. */
 export function wordOf(step: Step): string {
   if (step.kind === 'dropHold') return `dropHold ${step.hold.backend}:${step.hold.busid}`;
-  if (step.kind === 'addController') return `addController vm${Number(step.vm.slice(-4))}`;
+  if (step.kind === 'ask') return `ask ${deviceKey(step.device)} ${step.vms.map(vmWord).join(' ')}`;
+  if (step.kind === 'endQuestion') return `endQuestion ${deviceKey(step.question)} ${step.as}`;
+  if (step.kind === 'addController') return `addController ${vmWord(step.vm)}`;
   const { backend, busid } = step.kind === 'attach' ? step.device : step.attachment;
   const { controller: index, port } = step.kind === 'attach' ? step.slot : step.attachment;
-  return `${step.kind} ${backend}:${busid} vm${Number(step.vm.slice(-4))} ${index}-${port}`;
+  return `${step.kind} ${backend}:${busid} ${vmWord(step.vm)} ${index}-${port}`;
 }
 
 /** Writes an outcome as a word: `attached vm1`, `waiting vm2 port`, `attaching vm1 needs controller`, `left`. */
 export function outcomeWord(outcome: Outcome | undefined): string {
   if (outcome === undefined || outcome.is === 'left') return outcome?.is ?? 'none';
-  const vm = `vm${Number(outcome.vm.slice(-4))}`;
+  if (outcome.is === 'asking') return `asking ${outcome.vms.map(vmWord).join(' ')}`;
+  const vm = vmWord(outcome.vm);
   if (outcome.is === 'waiting') return `waiting ${vm} ${outcome.for}`;
   return 'needs' in outcome ? `attaching ${vm} needs ${outcome.needs}` : `${outcome.is} ${vm}`;
 }
@@ -118,4 +139,8 @@ export function planned(parts: WorldParts): { steps: string[]; outcome: string }
 export function memoryOf(device: UsbDevice, entry: Partial<DeviceMemory>): PlanInput['memory'] {
   const { backend, busid, generation } = device;
   return new Map([[`${backend}:${busid}`, { state: 'failed', failures: 0, generation, ...entry }]]);
+}
+
+function vmWord(uuid: VmUuid): string {
+  return `vm${Number(uuid.slice(-4))}`;
 }
