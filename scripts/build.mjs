@@ -12,7 +12,17 @@ const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
 rmSync(dist, { recursive: true, force: true });
 mkdirSync(dist, { recursive: true });
 /** What the CLI imports dynamically is a bundle of its own, so that the commands that do not need it do not read it. */
-const APART = ['app/daemon', 'app/doctor', 'api/operations', 'cli/grammar', 'cli/service'];
+const APART = [
+  'app/daemon',
+  'app/doctor',
+  'app/audit-offline',
+  'api/operations',
+  'cli/anchors-file',
+  'cli/grammar',
+  'cli/service',
+  'config/auto-usb-attach-file',
+  'config/policy-file',
+];
 const apart = {
   name: 'apart',
   setup({ onResolve }) {
@@ -40,6 +50,8 @@ await build({
   entryPoints: {
     usher: 'src/cli/usher.ts',
     usherd: 'src/cli/usherd.ts',
+    'qvm-usb': 'src/cli/qvm-usb.ts',
+    'auto-usb-attach': 'src/cli/auto-usb-attach.ts',
     ...Object.fromEntries(APART.map((path) => [basename(path), `src/${path}.ts`])),
     'sim-world': 'src/hypervisor/simulator/world-process.ts',
   },

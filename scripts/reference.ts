@@ -5,8 +5,10 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { GenericSchema } from 'valibot';
-import { OPERATIONS } from '../src/api/operations.ts';
+import { NEEDS, rightFor } from '../src/api/access.ts';
+import { OPERATIONS, type OperationName } from '../src/api/operations.ts';
 import type { CommandSpec } from '../src/cli/command.ts';
+import { POLICY_COMMANDS } from '../src/cli/commands/policy.ts';
 import { SYSTEM_COMMANDS } from '../src/cli/commands/system.ts';
 import { USB_COMMANDS } from '../src/cli/commands/usb.ts';
 import { VM_COMMANDS } from '../src/cli/commands/vm.ts';
@@ -58,7 +60,7 @@ function operationsPage(): string {
     return [
       `### ${name}`,
       '',
-      `${doc} Class \`${kind}\`, answers ${code(results.get(name) ?? 'nothing')}.`,
+      `${doc} Class \`${kind}\`, answers ${code(results.get(name) ?? 'nothing')}. ${sayNeed(name as OperationName)}`,
       ...(rows.length === 0 ? [] : ['', table(['parameter', 'takes', 'needed'], rows)]),
       '',
     ].join('\n');
@@ -66,13 +68,13 @@ function operationsPage(): string {
   return `# Operations
 
 The closed list of what Usher can be asked, by RPC ([protocol](../protocols/rpc.md)) and so by every command. A \`read\` changes nothing; a \`write\` changes what
-is stored; a \`control\` changes what runs. All but reads are written into the audit trail. The shapes of the answers are in [src/api/views.ts](../../src/api/views.ts).
+is stored; a \`control\` changes what runs. All but reads are written into the audit trail. The shapes of the answers are in [src/api/views.ts](../../src/api/views.ts). Rights: [access.md](../access.md).
 
 ${parts.join('\n')}`;
 }
 
 function commandsPage(): string {
-  const commands: readonly CommandSpec[] = [...VM_COMMANDS, ...USB_COMMANDS, ...SYSTEM_COMMANDS];
+  const commands: readonly CommandSpec[] = [...VM_COMMANDS, ...USB_COMMANDS, ...POLICY_COMMANDS, ...SYSTEM_COMMANDS];
   const parts = commands.map((spec) => {
     const args = (spec.args ?? []).map(({ name, isOptional }) => (isOptional ? `[${name}]` : `<${name}>`));
     const head = ['usher', ...(spec.noun === undefined ? [] : [spec.noun]), spec.verb, ...args].join(' ');
@@ -100,7 +102,7 @@ function commandsPage(): string {
   });
   return `# Commands
 
-Every command takes \`--json\` (the answer as JSON) and \`--help\`. Exit statuses: [faults.md](faults.md).
+Every command takes \`--json\` (the answer as JSON) and \`--help\`; those that change something take \`--dry-run\`, which only says what would happen. Exit statuses: [faults.md](faults.md).
 
 ${parts.join('\n')}`;
 }
@@ -165,6 +167,24 @@ What a user may see has a code of this table. Over RPC it is \`error.data\`: \`c
 \`--json\` the command prints the same on standard error. The HTTP statuses are kept for an HTTP interface, which does not exist yet.
 
 ${table(['code', 'exit', 'HTTP', 'sentence'], faults)}`;
+}
+
+/** Says which right an operation needs, over what. */
+function sayNeed(name: OperationName): string {
+  const { about, files = [] } = NEEDS[name];
+  const right = code(rightFor(name));
+  const isVmOptional = entriesOf(OPERATIONS[name].params)['vm']?.type === 'exact_optional';
+  const needs = {
+    nothing: 'Needs no right.',
+    host: `Needs ${right} on the whole host.`,
+    vm: `Needs ${right} over the VM${isVmOptional ? ', on the whole host without one' : ''}.`,
+    device: `Needs ${right} over the device.`,
+    'device and vm': `Needs ${right} over the device and the VM.`,
+    'list of VMs': `Gives the VMs that one may ${right}.`,
+    'list of devices': `Gives what is about devices and VMs that one may ${right}.`,
+  }[about];
+  const withFile = files.map((file) => ` With ${code(file)}: ${code('write')} on the whole host.`);
+  return needs + withFile.join('');
 }
 
 /** What answers an operation, by the interface `Results` of operations.ts: types leave no trace but in the source. */

@@ -1,6 +1,6 @@
 /** The client half of the RPC: asks a daemon on its unix socket. Small, for every command of the CLI loads it. */
 import { connect, type Socket } from 'node:net';
-import { errnoOf, Fault, messageOf } from '../lib/fault.ts';
+import { errnoOf, Fault, isFault, messageOf } from '../lib/fault.ts';
 import { LineSplitter } from '../lib/lines.ts';
 import type { OperationName, Params, Results } from './operations.ts';
 import { PROTOCOL } from './views.ts';
@@ -20,6 +20,9 @@ interface Waiter {
   readonly reject: (fault: Fault) => void;
   readonly onNotice: ((params: object) => void) | undefined;
 }
+
+/** What commands need of a connection: to ask, and to hear of its end. */
+export type Daemon = Pick<Client, 'call' | 'closed'>;
 
 /** A connection to the daemon; requests may be under way side by side. */
 export class Client {
@@ -53,12 +56,28 @@ export class Client {
     return client;
   }
 
+  /** Connects to the first of several on which a daemon answers. @throws Fault as `connect`, of the first that it is worth to tell of */
+  static async connectToAny([path, ...others]: readonly [string, ...string[]], name: string): Promise<Client> {
+    try {
+      return await Client.connect(path, name);
+    } catch (error) {
+      const [next, ...rest] = others;
+      if (next === undefined || !isFault(error, 'daemon.unreachable')) throw error;
+      return await Client.connectToAny([next, ...rest], name).catch((other: unknown) => {
+        throw isFault(other, 'daemon.unreachable') ? error : other;
+      });
+    }
+  }
+
   /** Performs an operation. `onNotice` sees its progress and its events. @throws Fault what the daemon answers */
   call<O extends OperationName>(
     operation: O,
     params: Params<O>,
     onNotice?: (params: object) => void,
   ): Promise<Results[O]> {
+    if (this.#socket.destroyed) {
+      return Promise.reject(new Fault('wire.closed', { peer: this.#path, what: 'it was closed before' }));
+    }
     const id = this.#nextId++;
     return new Promise((resolve, reject) => {
       this.#waiters.set(id, { resolve: resolve as (result: unknown) => void, reject, onNotice });
@@ -108,8 +127,13 @@ export class Client {
 
 function unreachable(path: string, error: Error): Fault {
   if (errnoOf(error) === 'EACCES') {
-    const hint = 'Become root, or join the group "usher".';
-    return new Fault('denied', { user: process.getuid?.() ?? -1, operation: `open ${path}` }, { hint, cause: error });
+    const hint = 'Become root, join the group "usher" (to look) or "usher-admin", or be named in the setting "access".';
+    const details = {
+      user: process.getuid?.() ?? -1,
+      operation: `open ${path}`,
+      what: 'the socket does not let it in',
+    };
+    return new Fault('denied', details, { hint, cause: error });
   }
   const hint = 'Start the daemon: "usherd" in a terminal, or "usher service install" once for all.';
   return new Fault('daemon.unreachable', { socket: path }, { hint, cause: error });

@@ -19,8 +19,16 @@ import type {
   Hello,
   HoldView,
   LogView,
+  PolicyDiffView,
+  PolicyExplainView,
+  PolicyLoadView,
+  PolicyView,
   PowerResult,
+  PreviewView,
+  QuestionView,
   SaveResult,
+  TraceView,
+  TrialView,
   VmDetails,
   VmView,
 } from './views.ts';
@@ -46,7 +54,20 @@ const vm = text(64);
 const device = text(96);
 const pattern = text(1600);
 const seconds = v.pipe(v.number(), v.minValue(0), v.maxValue(86_400));
+const confirmSeconds = v.pipe(v.number(), v.minValue(1), v.maxValue(3600));
 const optional = v.exactOptional;
+/** More than a check needs: see `thinAnchors`. */
+export const MAX_ANCHORS = 10_000;
+const anchors = v.pipe(
+  v.array(
+    v.strictObject({
+      row: v.pipe(v.number(), v.integer(), v.minValue(1)),
+      hash: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)),
+      home: text(4096),
+    }),
+  ),
+  v.maxLength(MAX_ANCHORS),
+);
 
 export const OPERATIONS = {
   hello: {
@@ -58,6 +79,11 @@ export const OPERATIONS = {
     class: 'read',
     params: v.strictObject({}),
     doc: 'Tells what of the host is there, what is missing, and what to do about it.',
+  },
+  preview: {
+    class: 'read',
+    params: v.strictObject({ operation: text(64), params: v.record(text(64), v.unknown()) }),
+    doc: 'Says what another operation would do, and does nothing; it is refused as that would be. Legal for what changes VMs or where devices are.',
   },
   'vm.create': {
     class: 'write',
@@ -165,7 +191,7 @@ export const OPERATIONS = {
   'usb.list': {
     class: 'read',
     params: v.strictObject({ isAll: optional(v.boolean()) }),
-    doc: 'Lists the devices that are plugged, where they are attached, and those gone but expected; all: guarded ones too.',
+    doc: 'Lists the devices that are plugged, where they are attached, and those that were unplugged and still have a port in a VM; all: guarded ones too.',
   },
   'usb.plug': {
     class: 'control',
@@ -185,8 +211,15 @@ export const OPERATIONS = {
   },
   'usb.attach': {
     class: 'control',
-    params: v.strictObject({ device, vm, port: optional(v.pipe(v.string(), v.regex(/^\d{1,2}-\d{1,2}$/))) }),
-    doc: 'Attaches a device to a VM by hand and keeps it there until it is unplugged or released; moves it if need be.',
+    params: v.strictObject({
+      device,
+      vm,
+      port: optional(v.pipe(v.string(), v.regex(/^\d{1,2}-\d{1,2}$/))),
+      canMove: optional(v.boolean()),
+      isForced: optional(v.boolean()),
+      confirmSeconds: optional(confirmSeconds),
+    }),
+    doc: 'Attaches a device to a VM by hand and keeps it there until it is unplugged or released; moves it if need be, unless it may not. Forced: also when the host uses it. With a time it is given back unless that is confirmed.',
   },
   'usb.detach': {
     class: 'control',
@@ -200,13 +233,24 @@ export const OPERATIONS = {
   },
   'usb.assign': {
     class: 'write',
-    params: v.strictObject({ vm, device: pattern, mode: optional(v.picklist(ASSIGNMENT_MODES)) }),
-    doc: 'Stores the wish that matching devices belong to a VM, by port, device id or both; the more exact wins.',
+    params: v.strictObject({
+      vm,
+      device: pattern,
+      mode: optional(v.picklist(ASSIGNMENT_MODES)),
+      confirmSeconds: optional(confirmSeconds),
+    }),
+    doc: 'Stores the wish that matching devices belong to a VM, by port, device id or both; the more exact wins. With a time it is removed again unless that is confirmed.',
   },
   'usb.unassign': {
     class: 'write',
     params: v.strictObject({ assignment: v.pipe(v.number(), v.integer()) }),
     doc: 'Removes an assignment by its number; a device that only it kept in a VM is detached.',
+  },
+  'usb.pending': { class: 'read', params: v.strictObject({}), doc: 'Lists the devices that a person is asked about.' },
+  'usb.answer': {
+    class: 'control',
+    params: v.strictObject({ device, vm: optional(vm), isRemembered: optional(v.boolean()) }),
+    doc: 'Answers the question about a device: the VM that may have it, or none; remembered: it is asked no more. Legal while the question is open.',
   },
   'usb.assignments': { class: 'read', params: v.strictObject({}), doc: 'Lists the assignments.' },
   'usb.holds': { class: 'read', params: v.strictObject({}), doc: 'Lists the holds.' },
@@ -215,10 +259,45 @@ export const OPERATIONS = {
     params: v.strictObject({ device }),
     doc: 'Says why a device is (not) where it is: who decided, what lost, how far to trust it, what would change it.',
   },
+  'usb.trace': {
+    class: 'read',
+    params: v.strictObject({ device, since: optional(v.number()), isFollowing: optional(v.boolean()) }),
+    doc: 'Tells what was seen of a device and done about it, with times: plugs, requests, steps, failures. Following, it sends what comes, too, until the client hangs up.',
+  },
   'usb.reconcile': {
     class: 'control',
     params: v.strictObject({}),
     doc: 'Observes everything again and brings devices where they belong; returns when nothing is left to do.',
+  },
+  'policy.show': {
+    class: 'read',
+    params: v.strictObject({}),
+    doc: 'Tells the policy that holds, as a file, and why it is not the file if so.',
+  },
+  'policy.load': {
+    class: 'control',
+    params: v.strictObject({ confirmSeconds: optional(confirmSeconds) }),
+    doc: 'Takes the policy file as it is now; one with an error changes nothing. With a time, the former policy comes back unless that is confirmed.',
+  },
+  'policy.diff': {
+    class: 'read',
+    params: v.strictObject({ content: text(262_144) }),
+    doc: 'Tells what another policy would say of the devices that are plugged.',
+  },
+  'policy.explain': {
+    class: 'read',
+    params: v.strictObject({ device }),
+    doc: 'Tells of every rule why it does, or does not, decide about a device.',
+  },
+  'trial.list': {
+    class: 'read',
+    params: v.strictObject({}),
+    doc: 'Lists the changes that are undone unless confirmed.',
+  },
+  'trial.confirm': {
+    class: 'control',
+    params: v.strictObject({ trial: optional(v.pipe(v.number(), v.integer())) }),
+    doc: 'Keeps a change that is on trial, or all; legal while one is.',
   },
   'events.follow': {
     class: 'read',
@@ -234,14 +313,15 @@ export const OPERATIONS = {
       vm: optional(vm),
       device: optional(device),
       since: optional(v.number()),
+      after: optional(v.pipe(v.number(), v.integer(), v.minValue(0))),
       limit: optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(10_000))),
     }),
-    doc: 'Lists rows of the audit trail, oldest first.',
+    doc: 'Lists rows of the audit trail, oldest first: the newest of all, or those that come after a number.',
   },
   'audit.verify': {
     class: 'read',
-    params: v.strictObject({ head: optional(text(64)) }),
-    doc: 'Checks the hash chain of the audit trail; a cut tail is seen only against the hash of a former head.',
+    params: v.strictObject({ head: optional(text(64)), anchors: optional(anchors) }),
+    doc: 'Checks the hash chain of the audit trail; a cut tail is seen only against a former head: its hash, or anchors out of the system log.',
   },
 } as const satisfies Record<string, OperationRow>;
 
@@ -252,6 +332,7 @@ export type Params<O extends OperationName> = v.InferOutput<(typeof OPERATIONS)[
 export interface Results {
   hello: Hello;
   doctor: DoctorReport;
+  preview: PreviewView;
   'vm.create': VmView;
   'vm.adopt': AdoptView;
   'vm.list': VmView[];
@@ -278,10 +359,19 @@ export interface Results {
   'usb.release': DeviceView;
   'usb.assign': AssignmentView;
   'usb.unassign': AssignmentView;
+  'usb.pending': QuestionView[];
+  'usb.answer': DeviceView;
   'usb.assignments': AssignmentView[];
   'usb.holds': HoldView[];
   'usb.explain': ExplainView;
+  'usb.trace': TraceView;
   'usb.reconcile': DeviceView[];
+  'policy.show': PolicyView;
+  'policy.load': PolicyLoadView;
+  'policy.diff': PolicyDiffView;
+  'policy.explain': PolicyExplainView;
+  'trial.list': TrialView[];
+  'trial.confirm': TrialView[];
   'events.follow': FollowView;
   'audit.list': AuditView[];
   'audit.verify': AuditVerification;

@@ -78,13 +78,17 @@ export interface DeviceView {
   readonly deviceId: string;
   /** Vendor and product, escaped. */
   readonly description: string;
+  /** What udev calls it (`ID_SERIAL`); empty when it is gone. */
+  readonly udevName: string;
   readonly speed: string;
-  /** `attached`, `attaching`, `waiting`, `detaching`, `left`, `guarded`, or `gone` (unplugged, but expected). */
+  /** `attached`, `attaching`, `waiting`, `asking`, `detaching`, `left`, `guarded`, or `gone` (unplugged, but expected). */
   readonly state: string;
   readonly vm?: string;
   readonly slot?: string;
   /** The verdict in one sentence. */
   readonly why: string;
+  /** Set when it was moved on trial. */
+  readonly trial?: TrialView;
 }
 
 export interface AssignmentView {
@@ -94,13 +98,30 @@ export interface AssignmentView {
   readonly mode: string;
   /** Present devices that it matches. */
   readonly matches: readonly string[];
+  /** Set when it was made on trial. */
+  readonly trial?: TrialView;
 }
 
 export interface HoldView {
   readonly device: string;
   readonly kind: 'in' | 'out';
   readonly vm?: string;
+  /** By a command (`hand`), by an `answer` to a question, or because nobody answered it (`silence`). */
+  readonly by: 'hand' | 'answer' | 'silence';
   readonly since: string;
+}
+
+/** A person is asked whether the device may go to one of the VMs. */
+export interface QuestionView {
+  readonly device: string;
+  readonly deviceId: string;
+  /** Vendor and product, escaped. */
+  readonly description: string;
+  readonly vms: readonly string[];
+  /** ISO 8601. */
+  readonly since: string;
+  /** Without an answer by then it is kept out of every VM. ISO 8601. */
+  readonly until: string;
 }
 
 export interface ExplainView {
@@ -115,6 +136,29 @@ export interface ExplainView {
   readonly losers: readonly { readonly assignment: number; readonly vm: string; readonly because: string }[];
   readonly twins: readonly string[];
   readonly changes: readonly { readonly says: string; readonly command?: string; readonly gives: string }[];
+  /** The rules of the policy, in their order, and why each does or does not decide. */
+  readonly rules: readonly RuleView[];
+}
+
+/** Something that was seen of a device, asked for it or done about it. */
+export interface TraceEntry {
+  /** ISO 8601. */
+  readonly at: string;
+  /** `seen` by Usher, `asked` by somebody, a `step` of Usher's own, or how one `failed`. */
+  readonly is: 'seen' | 'asked' | 'step' | 'failed';
+  /** As a sentence for people, escaped. */
+  readonly says: string;
+  /** Where it is kept: the number of the event, or the row of the audit trail. */
+  readonly event?: number;
+  readonly row?: number;
+}
+
+export interface TraceView {
+  readonly device: string;
+  /** The oldest first. */
+  readonly entries: readonly TraceEntry[];
+  /** How things stand, sentence by sentence. */
+  readonly now: readonly string[];
 }
 
 export interface AuditView extends Omit<AuditRow, 'at'> {
@@ -127,6 +171,80 @@ export interface AuditVerification {
   readonly head: string;
   readonly isIntact: boolean;
   readonly says: string;
+  /** Anchors that were given and are of other homes. */
+  readonly foreignAnchors?: number;
+}
+
+export interface PolicySummary {
+  readonly file: string;
+  readonly mode: 'enforce' | 'observe';
+  readonly rules: number;
+  readonly expectations: number;
+  readonly warnings: readonly string[];
+  /** Why the file is not what holds. */
+  readonly problem?: string;
+  /** Why nothing of it is done. */
+  readonly observing?: string;
+}
+
+export interface PolicyView extends PolicySummary {
+  /** As a file. */
+  readonly text: string;
+}
+
+export interface PolicyLoadView extends PolicySummary {
+  readonly trial?: TrialView;
+}
+
+export interface PolicyVerdictView {
+  readonly mode: 'enforce' | 'observe';
+  /** As an expectation has it: a VM, `ask …`, `deny`, `nothing`. */
+  readonly action: string;
+  /** `rule 3 "modem" (line 17)`; absent when no rule decides. */
+  readonly rule?: string;
+  /** What matched, and how far it is to be trusted. */
+  readonly matched: readonly string[];
+  readonly missingVms: readonly string[];
+}
+
+export interface PolicyDiffView {
+  readonly changes: readonly {
+    readonly device: string;
+    readonly before: PolicyVerdictView;
+    readonly after: PolicyVerdictView;
+    /** Whether something else would be done. */
+    readonly isEffective: boolean;
+  }[];
+  readonly warnings: readonly string[];
+}
+
+export interface RuleView {
+  readonly rule: string;
+  readonly decides: boolean;
+  readonly because: string;
+}
+
+export interface PolicyExplainView {
+  readonly device: string;
+  readonly verdict?: PolicyVerdictView;
+  readonly rules: readonly RuleView[];
+  /** Why no rule is asked. */
+  readonly guard?: string;
+}
+
+/** A change that is undone unless it is confirmed. */
+export interface TrialView {
+  readonly id: number;
+  readonly what: string;
+  /** ISO 8601. */
+  readonly until: string;
+}
+
+/** What an operation would do. */
+export interface PreviewView {
+  readonly operation: string;
+  /** Sentence by sentence. */
+  readonly says: readonly string[];
 }
 
 export interface FollowView {

@@ -8,31 +8,44 @@ import type { Settings } from '../config/settings.ts';
 import type { DeviceSource } from '../hypervisor/driver.ts';
 import type { SimulatorDriver } from '../hypervisor/simulator/driver.ts';
 import { Inventory } from '../inventory/inventory.ts';
+import type { Accounts } from '../lib/accounts.ts';
 import { bootId } from '../lib/boot-id.ts';
 import { type Clock, systemClock } from '../lib/clock.ts';
+import type { Entrants } from '../lib/entrants.ts';
 import type { Log } from '../lib/log.ts';
+import { tellSystemLog } from '../lib/syslog.ts';
 import type { Actor } from '../model/audit.ts';
 import { HOST_BACKEND } from '../model/ids.ts';
 import { deviceKey, type UsbDevice } from '../model/usb.ts';
 import type { DriverName } from '../model/vm.ts';
 import { DEFAULT_TIMING, type MonitorTiming } from '../monitor/vm-context.ts';
+import { HostGuards } from '../usb/host-guards.ts';
 import { UsbNames } from '../usb/names.ts';
 import { Router } from '../usb/router.ts';
 import { SysfsSource } from '../usb/sysfs.ts';
 import { VirtualPorts } from '../usb/virtual.ts';
+import { Access } from './access.ts';
+import { Anchors } from './anchors.ts';
 import { AuditLog } from './audit.ts';
+import { Denials } from './denials.ts';
 import { type Call, Dispatcher } from './dispatch.ts';
 import { type DriverMakers, Drivers } from './drivers.ts';
 import type { Engine } from './engine.ts';
 import { EventLog } from './events.ts';
 import { Fleet } from './fleet.ts';
+import { GivenBack } from './given-back.ts';
 import { driverOfHost } from './host-driver.ts';
 import { MonitorSockets } from './monitor-sockets.ts';
+import { Observations, whyObserving } from './observing.ts';
+import { policyHandlers } from './operations/policy.ts';
 import { systemHandlers } from './operations/system.ts';
 import { usbHandlers } from './operations/usb.ts';
 import { vmHandlers } from './operations/vms.ts';
+import { PolicyKeeper } from './policy-keeper.ts';
 import { closeOpenIntents } from './recovery.ts';
 import { stepExecutors } from './steps.ts';
+import { stateTeller, subjectsOf } from './subjects.ts';
+import { Trials } from './trials.ts';
 
 export interface CompositionOptions {
   readonly version: string;
@@ -40,8 +53,14 @@ export interface CompositionOptions {
   readonly settings: Settings;
   readonly log: Log;
   readonly clock?: Clock;
-  /** Group that may use the sockets. */
-  readonly groupId?: number | undefined;
+  /** Who may connect to the sockets besides us. */
+  readonly entrants?: Entrants | undefined;
+  /** Whether members of the host's groups may do what these say: not with a daemon that somebody runs for himself. */
+  readonly hasGroups?: boolean;
+  /** Default: the host's. */
+  readonly accounts?: Accounts;
+  /** Where the system log listens. Default: `/dev/log`. */
+  readonly systemLog?: string | undefined;
   /** Socket of a simulated world: it takes the place of this host's USB, and VMs may have the driver `simulator`. */
   readonly simulatorWorld?: string | undefined;
 }
@@ -58,10 +77,20 @@ export interface Composition {
 
 /** Builds everything; nothing is touched but the databases until `open`. */
 export async function compose(options: CompositionOptions): Promise<Composition> {
-  const { version, places, settings, log, clock = systemClock, groupId } = options;
+  const {
+    version,
+    places,
+    settings,
+    log,
+    clock = systemClock,
+    entrants,
+    hasGroups = false,
+    accounts,
+    systemLog,
+  } = options;
   const defaultDriver = settings.defaultDriver === 'auto' ? await driverOfHost() : settings.defaultDriver;
   const inventory = new Inventory(places.databaseFile, { defaultDriver });
-  const audit = new AuditLog(places.auditFile, { clock });
+  const audit = new AuditLog(places.auditFile, { clock, log });
   const events = new EventLog(join(places.stateFolder, 'events.db'), { clock, log });
   const publish = events.publish.bind(events);
 
@@ -80,19 +109,58 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     onChanged: (vm) => router.hint({ vm }),
   });
   const names = new UsbNames();
+  const policy = new PolicyKeeper({
+    file: places.policyFile,
+    inventory,
+    log,
+    onChange: () => {
+      publish('policy.loaded', { rules: policy.policy.rules.length, mode: policy.policy.mode });
+      router.hint('wishes');
+    },
+  });
+  const observeReason = await whyObserving(places, settings);
+  const isObserving = observeReason !== undefined;
+  if (isObserving) log.warn('Usher only observes: assignments and rules move nothing', { why: observeReason });
+  const trials = new Trials({
+    inventory,
+    clock,
+    log,
+    publish,
+    goBack: (text) => policy.goBack(text),
+    onUndone: () => router.hint('wishes'),
+  });
+  const observations = new Observations(publish);
+  const givenBack = new GivenBack({
+    clock,
+    log,
+    publish,
+    isWanted: (device) => {
+      const outcome = router.verdictOf(device)?.outcome.is;
+      return outcome === 'attached' || outcome === 'attaching';
+    },
+  });
   const virtualPorts = new VirtualPorts(inventory.softwareDevices);
-  const sources = await deviceSources(options, virtualPorts);
+  const { sources, guards } = await deviceSources(options, virtualPorts);
   const router: Router = new Router({
     listVms: () => fleet.list(),
     observeVm: (vm) => fleet.observe(vm),
     sources,
-    wishes: () => inventory.wishes(),
+    wishes: () => ({ ...inventory.wishes(), policy: policy.policy, isObserving }),
+    namesOf: names.namesOf,
     executors: stepExecutors({
       audit,
       publish,
       driverOf: (vm) => fleet.driverOf(vm),
       nameOf: (vm) => fleet.nameOf(vm),
-      dropHold: (hold) => inventory.dropHold(hold),
+      inventory,
+      clock,
+      askTimeoutMs: settings.askTimeoutSeconds * 1000,
+      beforeAttach: async (device, vm) => {
+        if (device.backend !== HOST_BACKEND || guards === undefined || guards.isYoung(device)) return;
+        await guards.checkStill(device, vm);
+        await givenBack.before(device);
+      },
+      afterDetach: (device) => givenBack.after(device),
     }),
     clock,
     log,
@@ -101,8 +169,9 @@ export async function compose(options: CompositionOptions): Promise<Composition>
       for (const device of plugged) publish('usb.plugged', { ...named(device), product: names.describe(device) });
       for (const device of unplugged) publish('usb.unplugged', named(device));
     },
+    onPlan: ({ verdicts }) => observations.look(verdicts),
     onStep(step, result) {
-      if (result.is !== 'failed' || step.kind === 'dropHold') return;
+      if (result.is !== 'failed' || !('vm' in step)) return;
       const { vm } = step;
       const name = fleet.nameOf(vm);
       const { retryMs, fault } = result;
@@ -120,19 +189,37 @@ export async function compose(options: CompositionOptions): Promise<Composition>
 
   const sockets: MonitorSockets = new MonitorSockets({
     folder: places.vmSocketFolder,
-    groupId,
+    entrants,
     clock,
     log,
+    admit: (action, vm, peer) => dispatcher.admitApart(action, vm, peer),
     perform: (operation, params, peer) => dispatcher.perform(operation, params, callOf(peer)),
     serveRpc,
     stateOf: (vm) => fleet.find(vm)?.state ?? 'halted',
   });
+  const anchors = new Anchors({
+    head: () => audit.head(),
+    home: places.home,
+    tell: (text) => tellSystemLog('usherd', text, new Date(clock.now()), systemLog),
+    clock,
+    log,
+    everyMs: settings.auditAnchorSeconds * 1000,
+  });
   const engine: Engine = {
-    ...{ version, places, defaultDriver, clock, log, inventory, audit, events },
-    ...{ drivers, fleet, router, virtualPorts, names, sockets },
+    ...{ version, places, defaultDriver, clock, log, inventory, audit, anchors, events },
+    ...{ drivers, fleet, router, virtualPorts, names, sockets, policy, trials },
+    lookAtHost: async (device) => guards?.lookNow(device),
+    ...(observeReason === undefined ? {} : { observeReason }),
   };
-  const handlers = { ...vmHandlers(engine), ...usbHandlers(engine), ...systemHandlers(engine) };
-  const dispatcher = new Dispatcher({ handlers, audit, log });
+  const handlers = {
+    ...vmHandlers(engine),
+    ...usbHandlers(engine),
+    ...policyHandlers(engine),
+    ...systemHandlers(engine),
+  };
+  const access = new Access({ entries: settings.access, subjects: subjectsOf(engine), hasGroups, accounts });
+  const denials = new Denials({ audit, clock, log });
+  const dispatcher = new Dispatcher({ handlers, access, audit, denials, stateOf: stateTeller(engine), log });
 
   function serveRpc(socket: Socket, head: Buffer | undefined, actor: Actor): void {
     const connection = new RpcConnection({
@@ -151,7 +238,10 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     dispatcher,
     serveRpc,
     async open() {
+      anchors.start();
       const adopted = await fleet.open();
+      await policy.open();
+      await trials.open();
       closeOpenIntents(engine); // Before the first step of ours, which is open too while it goes on.
       await router.start();
       publish('daemon.started', { version, adopted });
@@ -159,10 +249,13 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     async close() {
       publish('daemon.stopping', { version });
       await sockets.closeAll();
+      trials.close();
+      await givenBack.close();
       await router.close();
       await fleet.close();
       await drivers.close();
       events.close();
+      anchors.close(); // Before the trail: its last rows are on the disk by now.
       audit.close();
       inventory.close();
     },
@@ -228,12 +321,27 @@ async function simulatorOf(world: string, places: Places): Promise<SimulatorDriv
   return new SimulatorDriver({ port: new WorldClient(world), folder: places.logsFolder });
 }
 
-/** Software devices, and the devices of this host or of the simulated one. */
+/**
+ * Software devices, and the devices of this host; or those of the simulated world: of its host, and of VMs in it that have
+ * devices to lend by now.
+ */
 async function deviceSources(
   options: CompositionOptions,
   virtualPorts: VirtualPorts,
-): Promise<readonly DeviceSource[]> {
-  const { places, simulatorWorld } = options;
-  if (simulatorWorld === undefined) return [virtualPorts, new SysfsSource()];
-  return [virtualPorts, (await simulatorOf(simulatorWorld, places)).sourceOf(HOST_BACKEND)];
+): Promise<{ readonly sources: readonly DeviceSource[]; readonly guards?: HostGuards }> {
+  const { places, settings, simulatorWorld, clock, log } = options;
+  if (simulatorWorld !== undefined) {
+    const simulator = await simulatorOf(simulatorWorld, places);
+    return {
+      sources: [virtualPorts, ...(await simulator.sources().catch(() => [simulator.sourceOf(HOST_BACKEND)]))],
+    };
+  }
+  const { countsAsKeyboard, countsAsPointer, neverCountsAsInput: neverCounts } = settings;
+  const guards = new HostGuards({
+    source: new SysfsSource(),
+    inputs: { countsAsKeyboard, countsAsPointer, neverCounts },
+    clock,
+    log,
+  });
+  return { sources: [virtualPorts, guards], guards };
 }

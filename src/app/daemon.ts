@@ -2,63 +2,94 @@
 import { setFlagsFromString } from 'node:v8';
 import type { Places } from '../config/places.ts';
 import { loadSettings } from '../config/settings.ts';
-import { groupId } from '../lib/accounts.ts';
+import { Accounts } from '../lib/accounts.ts';
 import { makePrivateFolder, removeLeftovers } from '../lib/atomic-file.ts';
 import { bootId } from '../lib/boot-id.ts';
+import { letIn } from '../lib/entrants.ts';
 import { Fault, messageOf } from '../lib/fault.ts';
-import { type Log, openLog } from '../lib/log.ts';
+import { type Log, type LogLevel, openLog } from '../lib/log.ts';
 import { lockFile } from '../lib/native.ts';
 import { listenUnix } from '../lib/unix-server.ts';
 import type { VmRecord } from '../model/vm.ts';
 import { type Composition, compose } from './composition.ts';
+import { entrantsOf, isOfHost } from './entrants.ts';
 import { bringUp, startupOf } from './flows/bring-up.ts';
 import { peerOf } from './peer.ts';
+import { USHER } from './steps.ts';
 
+const NO_ACL =
+  'the file system takes no access control lists: who has rights by usher-admin or the setting "access" reaches the sockets only as a member of the group usher';
 /** How long the end may take before the process goes anyway. */
 const CLOSE_TIMEOUT_MS = 10_000;
 
+export interface DaemonOptions {
+  readonly version: string;
+  readonly places: Places;
+  /** In the place of the settings' own. */
+  readonly logLevel?: LogLevel;
+  /** Whether the VMs that are marked so are started when the host has just booted. Default true. */
+  readonly isAutostarting?: boolean;
+}
+
+/** Runs the daemon until it is told to end (SIGTERM, SIGINT). @throws Fault as `openDaemon` */
+export async function runDaemon(options: DaemonOptions): Promise<void> {
+  const { log, close } = await openDaemon(options);
+  const why = await endSignal();
+  log.info('stopping', { why });
+  // process.exit would wait for threads that are stuck in a file system.
+  const giveUp = setTimeout(() => process.kill(process.pid, 'SIGKILL'), CLOSE_TIMEOUT_MS);
+  await close();
+  clearTimeout(giveUp);
+}
+
 /**
- * Runs the daemon until it is told to end (SIGTERM, SIGINT). @throws Fault `daemon.running` when another serves this
- * home, `config.invalid` for the settings, `socket.path_long`
+ * Has this process serve its home, until `close`; VMs go on after that. @throws Fault `daemon.running` when another serves
+ * this home, `config.invalid` for the settings, `socket.path_long`
  */
-export async function runDaemon(options: { readonly version: string; readonly places: Places }): Promise<void> {
-  const { version, places } = options;
+export async function openDaemon(options: DaemonOptions): Promise<{ log: Log; close(): Promise<void> }> {
+  const { version, places, logLevel, isAutostarting = true } = options;
   process.umask(0o077);
-  const group = process.getuid?.() === 0 ? groupId('usher') : undefined;
   await makePrivateFolder(places.stateFolder);
   await makePrivateFolder(places.logsFolder);
-  await makePrivateFolder(places.runtimeFolder, group);
-  await makePrivateFolder(places.vmSocketFolder, group);
+  await makePrivateFolder(places.runtimeFolder);
+  await makePrivateFolder(places.vmSocketFolder);
   const lock = lockFile(places.lockFile);
   if ('heldBy' in lock) throw new Fault('daemon.running', { pid: lock.heldBy, home: places.home });
   const { settings, warnings } = await loadSettings(places.settingsFile);
-  const log = openLog({ level: settings.logLevel });
+  const log = openLog({ level: logLevel ?? settings.logLevel });
   for (const warning of warnings) log.warn(warning);
+  const accounts = new Accounts();
+  const hasGroups = isOfHost(accounts);
+  const entrants = entrantsOf(accounts, hasGroups, settings.access);
+  for (const folder of [places.runtimeFolder, places.vmSocketFolder]) {
+    if (letIn(folder, 'folder', entrants) !== undefined) log.warn(NO_ACL, { folder });
+  }
   await removeLeftovers(places.savesFolder);
-  const simulatorWorld = process.env['USHER_SIMULATOR_WORLD'];
-  const composition = await compose({ version, places, settings, log, groupId: group, simulatorWorld });
+  const composition = await compose({
+    ...{ version, places, settings, log, entrants, hasGroups, accounts },
+    simulatorWorld: process.env['USHER_SIMULATOR_WORLD'],
+    systemLog: process.env['USHER_SYSTEM_LOG'],
+  });
   process.on('unhandledRejection', (error) => log.error('a promise was left alone: a bug', { error }));
   process.on('uncaughtException', (error) => log.error('an error was caught by nobody: a bug', { error }));
 
   await composition.open();
   keepHeapSmall();
   const server = await listenUnix(places.socket, (socket) => composition.serveRpc(socket, undefined, peerOf(socket)), {
-    mode: 0o660,
-    groupId: group,
+    entrants,
     onError: (error) => log.warn('a connection could not be accepted', { error }),
   });
   await composition.engine.sockets.openAll(composition.engine.inventory.listVms());
   log.info('ready', { version, pid: process.pid, home: places.home, socket: places.socket });
-  void autostart(composition, log);
-
-  const why = await endSignal();
-  log.info('stopping', { why });
-  // process.exit would wait for threads that are stuck in a file system.
-  const giveUp = setTimeout(() => process.kill(process.pid, 'SIGKILL'), CLOSE_TIMEOUT_MS);
-  await server.close();
-  await composition.close();
-  lock.release();
-  clearTimeout(giveUp);
+  if (isAutostarting) void autostart(composition, log);
+  return {
+    log,
+    async close() {
+      await server.close();
+      await composition.close();
+      lock.release();
+    },
+  };
 }
 
 /**
@@ -83,7 +114,16 @@ async function autostart({ engine }: Composition, log: Log): Promise<void> {
     if (engine.fleet.find(record.uuid)?.state !== 'halted') return;
     const quiet = { notify() {}, signal: new AbortController().signal };
     try {
-      if ((await startupOf(engine, record)).do !== 'shutdown') await bringUp(engine, record, undefined, quiet);
+      if ((await startupOf(engine, record)).do === 'shutdown') return;
+      const because = { by: 'autostart', says: 'it is marked to be started with the host' };
+      const intent = engine.audit.intend({ actor: USHER, action: 'vm.start', vm: record.name, because });
+      try {
+        await bringUp(engine, record, undefined, quiet);
+        engine.audit.conclude(intent, 'ok');
+      } catch (error) {
+        engine.audit.conclude(intent, 'failed', { error: messageOf(error) });
+        throw error;
+      }
     } catch (error) {
       log.error('a VM could not be started with the host', { vm: record.name, what: messageOf(error) });
       engine.events.publish('vm.warning', { vm: record.uuid, name: record.name, message: messageOf(error) });

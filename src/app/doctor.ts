@@ -6,6 +6,8 @@ import type { Driver, Finding } from '../hypervisor/driver.ts';
 import { errnoOf, messageOf } from '../lib/fault.ts';
 import { examineDatabase } from '../lib/sqlite.ts';
 import { size } from '../lib/text.ts';
+import { readControllers, tellMissing } from '../usb/given-away.ts';
+import { HOST_ROOTS } from '../usb/host-files.ts';
 import type { Engine } from './engine.ts';
 import { driverOfHost } from './host-driver.ts';
 
@@ -46,11 +48,53 @@ export async function diagnose(engine: Engine): Promise<Finding[]> {
   return [
     daemon,
     ...storeFindings(places),
+    ...auditFindings(engine),
     ...(await hostFindings(places.stateFolder)),
+    ...policyFindings(engine),
     ...(await Promise.all(inDrivers)).flat(),
     ...troubled,
     ...vms,
   ];
+}
+
+/** What is wrong with the policy, and whether anything is followed at all. */
+function policyFindings({ policy, observeReason }: Engine): Finding[] {
+  const subject = 'policy';
+  const { rules, mode } = policy.policy;
+  const broken: Finding[] =
+    policy.problem === undefined
+      ? []
+      : [
+          {
+            ...{ level: 'warning', subject, says: `what holds is not the file: ${policy.problem}` },
+            advice: 'usher policy check, then: usher policy load',
+          },
+        ];
+  const observing: Finding[] =
+    observeReason === undefined
+      ? []
+      : [{ level: 'warning', subject, says: `assignments and rules move nothing: ${observeReason}` }];
+  const holds: Finding[] =
+    rules.length === 0 ? [] : [{ level: 'ok', subject, says: `${rules.length} rules, mode ${mode}` }];
+  return [...broken, ...observing, ...holds];
+}
+
+/** What is wrong with the trail as it is written now. */
+function auditFindings({ audit, anchors }: Engine): Finding[] {
+  const subject = 'audit trail';
+  const owed: Finding[] =
+    audit.owed === 0
+      ? []
+      : [
+          {
+            ...{ level: 'error', subject, says: `${audit.owed} outcomes could not be written yet` },
+            advice: 'Nothing that would have to be audited is done until they can be: make room on the disk.',
+          },
+        ];
+  if (anchors.trouble === undefined) return owed;
+  const says = `its head cannot be told to the system log (${anchors.trouble}): rows that are cut off its end would not be missed`;
+  const advice = 'Run a syslog daemon or journald, or note the head of "usher audit verify" elsewhere.';
+  return [...owed, { level: 'warning', subject, says, advice }];
 }
 
 /** Examines the host when no daemon runs. */
@@ -74,7 +118,7 @@ function asNote(finding: Finding): Finding {
 }
 
 async function hostFindings(stateFolder: string): Promise<Finding[]> {
-  return [...(await usbFindings()), ...(await spaceFindings(stateFolder))];
+  return [...(await usbFindings()), ...(await givenAway()), ...(await spaceFindings(stateFolder))];
 }
 
 function storeFindings({ stateFolder, databaseFile, auditFile }: Places): Finding[] {
@@ -86,6 +130,15 @@ function storeFindings({ stateFolder, databaseFile, auditFile }: Places): Findin
       : { level: 'error', subject: 'store', says: `${file} is damaged: ${what}`, advice };
   });
   return findings.filter((finding) => finding !== undefined);
+}
+
+/** Controllers whose devices are not on this host, for somebody else has them. */
+async function givenAway(): Promise<Finding[]> {
+  const controllers = await readControllers(HOST_ROOTS).catch(() => []);
+  return controllers.flatMap((controller): Finding[] => {
+    const says = tellMissing(controller);
+    return says === undefined ? [] : [{ level: 'note', subject: 'USB of this host', says }];
+  });
 }
 
 async function usbFindings(): Promise<Finding[]> {
@@ -101,7 +154,8 @@ async function usbFindings(): Promise<Finding[]> {
     if (errnoOf(error) === 'ENOENT') {
       return [{ level: 'note', subject, says: 'the kernel shows no USB: only software devices can be routed' }];
     }
-    const advice = 'Run the daemon as root, or give it the right to /dev/bus/usb by a udev rule.';
+    const advice =
+      'Run the daemon as root, or with the udev rule that comes with Usher: usher service install --unprivileged.';
     return [{ level: 'error', subject, says: messageOf(error), advice }];
   }
 }

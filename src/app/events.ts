@@ -105,6 +105,12 @@ export class EventLog {
     return this.#statements.after.all(seq).map(toEvent);
   }
 
+  /** Gives the events about a device, `backend:busid`, that are kept, from a time on (milliseconds since 1970). */
+  about(device: string, since = 0): UsherEvent[] {
+    this.#flush();
+    return this.#statements.about.all(device, since).map(toEvent);
+  }
+
   /**
    * Calls the listener with every event from now on, and first with those after number `since` if it is given, until the
    * function it returns is called. @throws Fault `events.gone`
@@ -190,6 +196,9 @@ function prepareAll(database: Database) {
   return {
     insert: database.prepare('INSERT INTO event (at, kind, body) VALUES (?, ?, ?)'),
     after: database.prepare<EventRow>('SELECT * FROM event WHERE seq > ? ORDER BY seq'),
+    about: database.prepare<EventRow>(
+      "SELECT * FROM event WHERE json_extract(body, '$.device') = ? AND at >= ? ORDER BY seq",
+    ),
     first: database.prepare<{ seq: number }>('SELECT seq FROM event ORDER BY seq LIMIT 1'),
     // Not the newest row: it may have been pruned.
     head: database.prepare<{ seq: number }>("SELECT seq FROM sqlite_sequence WHERE name = 'event'"),

@@ -2,8 +2,10 @@
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
+import type { ApartAction } from '../api/access.ts';
 import type { OperationName } from '../api/operations.ts';
 import type { Clock } from '../lib/clock.ts';
+import type { Entrants } from '../lib/entrants.ts';
 import { asFault } from '../lib/fault.ts';
 import type { Log } from '../lib/log.ts';
 import type { Actor } from '../model/audit.ts';
@@ -17,9 +19,11 @@ import { peerOf } from './peer.ts';
 export interface MonitorSocketsOptions {
   /** It exists. */
   readonly folder: string;
-  readonly groupId: number | undefined;
+  readonly entrants: Entrants | undefined;
   readonly clock: Clock;
   readonly log: Log;
+  /** Refuses what is no operation to whom may not ask for it. @throws Fault `denied`, `audit.unwritable` */
+  readonly admit: (action: ApartAction, vm: VmUuid, peer: Actor) => void;
   /** Performs an operation for a text command. */
   readonly perform: (operation: OperationName, params: object, peer: Actor) => Promise<unknown>;
   readonly serveRpc: (socket: Socket, head: Buffer, peer: Actor) => void;
@@ -56,12 +60,12 @@ export class MonitorSockets {
 
   /** Opens a VM's socket. @throws Fault `socket.path_long`, `socket.busy` */
   async open({ uuid, name }: MonitorVm): Promise<void> {
-    const { clock, log, groupId, serveRpc } = this.#options;
+    const { clock, log, entrants, serveRpc } = this.#options;
     const socket = await MonitorSocket.open({
       path: this.pathOf(uuid),
       clock,
       log,
-      groupId,
+      entrants,
       peerOf,
       serveRpc,
       perform: (command, peer) => this.#perform(uuid, command, peer),
@@ -90,8 +94,11 @@ export class MonitorSockets {
   }
 
   async #perform(vm: VmUuid, { verb, args }: TextCommand, peer: Actor): Promise<readonly string[]> {
-    if (verb === 'status') return [this.#options.stateOf(vm)];
-    if (verb === 'help' || verb === 'quit') return [];
+    if (verb === 'help') return [];
+    if (verb === 'status' || verb === 'quit') {
+      this.#options.admit(`monitor.${verb}`, vm, peer);
+      return verb === 'status' ? [this.#options.stateOf(vm)] : [];
+    }
     const answer = await this.#options.perform(`vm.${verb}`, { vm, ...paramsOf(args) }, peer);
     return (
       (answer as { readonly warnings?: readonly string[] }).warnings?.map((warning) => `warning: ${warning}`) ?? []

@@ -1,14 +1,16 @@
 /** Executes the planner's steps: audit intent, driver, audit outcome, event. One executor for each kind of step. */
 
 import type { Driver } from '../hypervisor/driver.ts';
+import type { Inventory } from '../inventory/inventory.ts';
+import type { Clock } from '../lib/clock.ts';
 import { failPoint } from '../lib/fail-point.ts';
 import { asFault, Fault } from '../lib/fault.ts';
-import type { Hold } from '../model/assignment.ts';
-import type { Actor, AuditTrail } from '../model/audit.ts';
+import { questionOf, silenceOn } from '../model/assignment.ts';
+import type { Actor, AuditState, AuditTrail, Because } from '../model/audit.ts';
 import type { Publish } from '../model/event.ts';
 import type { VmUuid } from '../model/ids.ts';
-import { deviceKey, formatSlot } from '../model/usb.ts';
-import type { StepExecutors } from '../usb/plan-types.ts';
+import { deviceKey, formatSlot, type UsbDevice } from '../model/usb.ts';
+import type { Decider, StepExecutors } from '../usb/plan-types.ts';
 
 /** Who acts when Usher acts by itself. */
 export const USHER: Actor = { uid: process.getuid?.() ?? 0, pid: process.pid, user: 'usher' };
@@ -18,34 +20,42 @@ export interface StepContext {
   readonly publish: Publish;
   readonly driverOf: (vm: VmUuid) => Promise<Driver>;
   readonly nameOf: (vm: VmUuid) => string;
-  readonly dropHold: (hold: Hold) => void;
+  readonly inventory: Pick<Inventory, 'dropHold' | 'putQuestion' | 'endQuestion'>;
+  readonly clock: Clock;
+  readonly askTimeoutMs: number;
+  /** Sees to it that the host has not begun to use the device, and remembers what it made of it. @throws Fault `usb.kept_back` */
+  readonly beforeAttach: (device: UsbDevice, vm: string) => Promise<void>;
+  /** Has a look whether the device works on the host again; waits for nothing. */
+  readonly afterDetach: (device: Pick<UsbDevice, 'backend' | 'busid'>) => void;
 }
 
 /** Gives the executors; a step that fails has its outcome in the trail and throws. */
 export function stepExecutors(context: StepContext): StepExecutors {
-  const { audit, publish, driverOf, nameOf } = context;
+  const { audit, publish, driverOf, nameOf, inventory, clock, askTimeoutMs } = context;
   return {
-    async attach({ vm, slot, device, why }, signal) {
+    async attach({ vm, slot, device, why, decider }, signal) {
       const key = deviceKey(device);
       const place = { vm, name: nameOf(vm), slot: formatSlot(slot) };
+      const inVm = { vm: place.name, slot: place.slot };
       const details = { slot: place.slot, deviceId: device.deviceId, why };
-      await audited(audit, 'attach', { vm: place.name, device: key, details }, async () => {
+      const subject = { vm: place.name, device: key, details, because: becauseOf(decider, why), before: NOWHERE };
+      await audited(audit, 'attach', { ...subject, after: inVm }, async () => {
+        await context.beforeAttach(device, nameOf(vm));
         await (await driverOf(vm)).attachDevice(vm, slot, device, { signal });
       });
       publish('usb.attached', { device: key, ...place, why });
     },
-    async detach({ vm, attachment, why }, signal) {
+    async detach({ vm, attachment, why, decider }, signal) {
       const key = deviceKey(attachment);
       const name = nameOf(vm);
-      await audited(
-        audit,
-        'detach',
-        { vm: name, device: key, details: { slot: formatSlot(attachment), why } },
-        async () => {
-          await (await driverOf(vm)).detachDevice(vm, attachment, { signal });
-        },
-      );
+      const slot = formatSlot(attachment);
+      const details = { slot, deviceId: attachment.deviceId, why };
+      const subject = { vm: name, device: key, details, because: becauseOf(decider, why), before: { vm: name, slot } };
+      await audited(audit, 'detach', { ...subject, after: NOWHERE }, async () => {
+        await (await driverOf(vm)).detachDevice(vm, attachment, { signal });
+      });
       publish('usb.detached', { device: key, vm, name, why });
+      context.afterDetach(attachment);
     },
     async addController({ vm, why }, signal) {
       const name = nameOf(vm);
@@ -58,20 +68,51 @@ export function stepExecutors(context: StepContext): StepExecutors {
       });
     },
     async dropHold({ hold, why }) {
-      await audited(audit, 'drop_hold', { device: deviceKey(hold), details: { why } }, async () =>
-        context.dropHold(hold),
+      const before = { held: hold.vm === undefined ? 'out' : `in ${nameOf(hold.vm)}` };
+      await audited(audit, 'drop_hold', { device: deviceKey(hold), details: { why }, before }, async () =>
+        inventory.dropHold(hold),
       );
+    },
+    async ask({ device, vms, why }) {
+      const [key, names, now] = [deviceKey(device), vms.map(nameOf), clock.now()];
+      const question = questionOf(device, vms, now, now + askTimeoutMs);
+      const details = { vms: names, deviceId: device.deviceId, until: question.expiresAt, why };
+      await audited(audit, 'ask', { device: key, details }, async () => inventory.putQuestion(question));
+      publish('usb.asked', { device: key, deviceId: device.deviceId, vms: names, until: question.expiresAt, why });
+    },
+    async endQuestion({ question, as, why }) {
+      const key = deviceKey(question);
+      const hold = as === 'unanswered' ? silenceOn(question, clock.now()) : undefined;
+      await audited(audit, 'end_question', { device: key, details: { as, why } }, async () => {
+        inventory.endQuestion(question, hold);
+      });
+      publish('usb.answered', { device: key, answer: as });
     },
   };
 }
 
-type Subject = Pick<Parameters<AuditTrail['intend']>[0], 'vm' | 'device' | 'details'>;
+/** How things stand with a device that is in no VM. */
+const NOWHERE: AuditState = { vm: null };
+
+type Subject = Pick<Parameters<AuditTrail['intend']>[0], 'vm' | 'device' | 'details' | 'because' | 'before'>;
+
+/** Makes what the trail says about who decided. */
+function becauseOf(decider: Decider | undefined, says: string): Because | undefined {
+  if (decider === undefined) return undefined;
+  if (decider.by === 'rule') {
+    const { name, index, line } = decider.rule;
+    const at = line === undefined ? {} : { at: `policy.yaml:${line}` };
+    return { by: 'rule', says, rule: name ?? `rule ${index + 1}`, ...at };
+  }
+  if (decider.by !== 'assignment') return { by: decider.by, says };
+  return { by: 'assignment', says, assignment: decider.assignment.id };
+}
 
 /** Does a step between its intent and its outcome. */
 async function audited(
   audit: AuditTrail,
-  step: 'attach' | 'detach' | 'add_controller' | 'drop_hold',
-  subject: Subject,
+  step: 'attach' | 'detach' | 'add_controller' | 'drop_hold' | 'ask' | 'end_question',
+  { after, ...subject }: Subject & { readonly after?: AuditState },
   work: () => Promise<void>,
 ): Promise<void> {
   const reach = (place: 'before-intent' | 'after-intent' | 'before-outcome' | 'after-outcome') => {
@@ -88,6 +129,6 @@ async function audited(
     throw error;
   }
   reach('before-outcome');
-  audit.conclude(intent, 'ok');
+  audit.conclude(intent, 'ok', undefined, after);
   reach('after-outcome');
 }

@@ -1,7 +1,16 @@
 /** Makes the shapes that operations answer with, out of records, sights and verdicts. Escapes what devices say. */
-import type { AssignmentView, DeviceView, ExplainView, HoldView, VmDetails, VmView } from '../api/views.ts';
+import type {
+  AssignmentView,
+  DeviceView,
+  ExplainView,
+  HoldView,
+  QuestionView,
+  VmDetails,
+  VmView,
+} from '../api/views.ts';
 import { printable } from '../lib/text.ts';
-import { type Assignment, formatDevicePattern, type Hold, matchDevice } from '../model/assignment.ts';
+import { type Assignment, formatDevicePattern, type Hold, matchDevice, type Question } from '../model/assignment.ts';
+import { udevName } from '../model/udev-name.ts';
 import { deviceKey, formatSlot, type UsbDevice } from '../model/usb.ts';
 import { type VmConfig, type VmRecord, virtModeOf } from '../model/vm.ts';
 import { isLiving, stateOf } from '../monitor/states.ts';
@@ -76,11 +85,12 @@ export function deviceView(
   why: string,
 ): DeviceView {
   const { outcome } = verdict;
-  const isGuarded = verdict.decider.by === 'guard' && outcome.is === 'left';
+  const isGuarded = verdict.decider.by === 'guard' && verdict.decider.against === undefined && outcome.is === 'left';
   return {
     device: verdict.device,
     deviceId: verdict.deviceId,
     description: device === undefined ? '' : names.describe(device),
+    udevName: device === undefined ? '' : udevName(device),
     speed: device?.speed ?? '',
     state: verdict.isGone ? 'gone' : isGuarded ? 'guarded' : outcome.is,
     ...('vm' in outcome ? { vm: fleet.nameOf(outcome.vm) } : {}),
@@ -94,6 +104,7 @@ export function explainView(
   view: DeviceView,
   explanation: Explanation,
   nameOf: Engine['fleet']['nameOf'],
+  rules: ExplainView['rules'],
 ): ExplainView {
   const { device, deviceId, description, state, vm, slot } = view;
   return {
@@ -110,6 +121,7 @@ export function explainView(
       because,
     })),
     twins: explanation.twins,
+    rules,
     changes: explanation.changes.map(({ says, command, gives }) => ({
       says,
       ...(command === undefined ? {} : { command }),
@@ -127,12 +139,28 @@ export function assignmentView(
   return { id, vm: fleet.nameOf(vm), device: formatDevicePattern(pattern), mode, matches: matching.map(deviceKey) };
 }
 
+export function questionView(
+  { fleet, names }: Pick<Engine, 'fleet' | 'names'>,
+  question: Question,
+  device: UsbDevice | undefined,
+): QuestionView {
+  return {
+    device: deviceKey(question),
+    deviceId: device?.deviceId ?? '',
+    description: device === undefined ? '' : names.describe(device),
+    vms: question.vms.map((vm) => fleet.nameOf(vm)),
+    since: new Date(question.askedAt).toISOString(),
+    until: new Date(question.expiresAt).toISOString(),
+  };
+}
+
 export function holdView({ fleet }: Pick<Engine, 'fleet'>, hold: Hold): HoldView {
   const since = new Date(hold.createdAt).toISOString();
   return {
     device: deviceKey(hold),
     kind: hold.kind,
     ...(hold.vm === undefined ? {} : { vm: fleet.nameOf(hold.vm) }),
+    by: hold.by,
     since,
   };
 }

@@ -1,5 +1,5 @@
 /** What a command of the CLI is: data from which parsing, help, examples and completion come. Types, and how a line calls one. */
-import type { Client } from '../api/client.ts';
+import type { Daemon } from '../api/client.ts';
 import type { OperationName } from '../api/operations.ts';
 
 /** Where words of a command line can come from, for completion. */
@@ -28,8 +28,8 @@ export interface Context {
   readonly options: Readonly<Record<string, string | boolean | undefined>>;
   readonly isJson: boolean;
   readonly out: Output;
-  /** Connects to the daemon, once. */
-  readonly daemon: () => Promise<Client>;
+  /** Connects to the daemon, once. With `--dry-run` what changes something is previewed, and ends the command. */
+  readonly daemon: () => Promise<Daemon>;
 }
 
 /** Where a command writes, and what that place can show. */

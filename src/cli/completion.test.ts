@@ -4,12 +4,13 @@ import { test } from 'node:test';
 import type { Client } from '../api/client.ts';
 import { isFault } from '../lib/fault.ts';
 import type { CommandSpec } from './command.ts';
+import { POLICY_COMMANDS } from './commands/policy.ts';
 import { SYSTEM_COMMANDS } from './commands/system.ts';
 import { USB_COMMANDS } from './commands/usb.ts';
 import { VM_COMMANDS } from './commands/vm.ts';
 import { COMPLETE, complete, completionScript, SHELLS } from './completion.ts';
 
-const COMMANDS: readonly CommandSpec[] = [...VM_COMMANDS, ...USB_COMMANDS, ...SYSTEM_COMMANDS];
+const COMMANDS: readonly CommandSpec[] = [...VM_COMMANDS, ...USB_COMMANDS, ...POLICY_COMMANDS, ...SYSTEM_COMMANDS];
 
 const ANSWERS: Readonly<Record<string, readonly object[]>> = {
   'vm.list': [{ name: 'work' }, { name: 'play' }],
@@ -25,7 +26,7 @@ test('gives nouns, then their verbs', async () => {
   const nouns = await words('');
   for (const noun of ['vm', 'usb', 'audit', 'events', 'doctor']) assert.ok(nouns.includes(noun), noun);
   assert.equal(new Set(nouns).size, nouns.length);
-  assert.deepEqual(await words('audit '), ['list', 'verify']);
+  assert.deepEqual(await words('audit '), ['list', 'export', 'verify']);
   assert.ok((await words('vm st')).includes('start'));
 });
 
@@ -53,7 +54,11 @@ test('asks for files where a file is meant, and gives nothing for what it does n
 });
 
 test('there is a script for each shell, and a fault for others', () => {
-  for (const shell of SHELLS) assert.match(completionScript(shell), new RegExp(`usher ${COMPLETE}`));
+  for (const shell of SHELLS) {
+    for (const program of ['usher', 'qvm-usb', 'auto-usb-attach']) {
+      assert.match(completionScript(shell), new RegExp(`${program} ${COMPLETE}`));
+    }
+  }
   assert.throws(
     () => completionScript('tcsh'),
     (thrown) => isFault(thrown, 'usage') && thrown.message.includes('bash'),

@@ -8,34 +8,38 @@ export const SHELLS = ['bash', 'zsh', 'fish'] as const;
 /** Asked for by the scripts; a word that no person types. */
 export const COMPLETE = '__complete';
 
-const SCRIPTS: Record<(typeof SHELLS)[number], string> = {
-  bash: `_usher() {
+/** The commands that answer `__complete`. */
+const PROGRAMS = ['usher', 'qvm-usb', 'auto-usb-attach'] as const;
+
+const SCRIPTS: Record<(typeof SHELLS)[number], (program: string, name: string) => string> = {
+  bash: (program, name) => `${name}() {
   local IFS=$'\\n' word="\${COMP_WORDS[COMP_CWORD]}" line
-  line=$(COMP_WORDBREAKS=\${COMP_WORDBREAKS//:/} ; usher ${COMPLETE} "\${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
+  line=$(COMP_WORDBREAKS=\${COMP_WORDBREAKS//:/} ; ${program} ${COMPLETE} "\${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
   if [ "$line" = __files ]; then COMPREPLY=($(compgen -f -- "$word")); else COMPREPLY=($(compgen -W "$line" -- "$word")); fi
 }
 COMP_WORDBREAKS=\${COMP_WORDBREAKS//:/}
-complete -o filenames -F _usher usher`,
-  zsh: `#compdef usher
-_usher() {
+complete -o filenames -F ${name} ${program}`,
+  zsh: (program, name) => `${name}() {
   local -a answer
-  answer=("\${(@f)$(usher ${COMPLETE} "\${(@)words[2,CURRENT]}" 2>/dev/null)}")
+  answer=("\${(@f)$(${program} ${COMPLETE} "\${(@)words[2,CURRENT]}" 2>/dev/null)}")
   if [[ "$answer[1]" == __files ]]; then _files; else compadd -a answer; fi
 }
-compdef _usher usher`,
-  fish: `function __usher_complete
-  set -l answer (usher ${COMPLETE} (commandline -opc)[2..] (commandline -ct) 2>/dev/null)
+compdef ${name} ${program}`,
+  fish: (program, name) => `function _${name}_complete
+  set -l answer (${program} ${COMPLETE} (commandline -opc)[2..] (commandline -ct) 2>/dev/null)
   if test "$answer[1]" = __files; __fish_complete_path (commandline -ct); else; printf '%s\\n' $answer; end
 end
-complete -c usher -f -a '(__usher_complete)'`,
+complete -c ${program} -f -a '(_${name}_complete)'`,
 };
 
-/** Gives a shell's script. @throws Fault `usage` */
+/** Gives a shell's script, for all our commands. @throws Fault `usage` */
 export function completionScript(shell: string): string {
   if (!(SHELLS as readonly string[]).includes(shell)) {
     throw new Fault('usage', { what: `"${shell}" is not one of ${SHELLS.join(', ')}` });
   }
-  return SCRIPTS[shell as (typeof SHELLS)[number]];
+  const script = SCRIPTS[shell as (typeof SHELLS)[number]];
+  const parts = PROGRAMS.map((program) => script(program, `_${program.replaceAll('-', '_')}`));
+  return [...(shell === 'zsh' ? [`#compdef ${PROGRAMS.join(' ')}`] : []), ...parts].join('\n');
 }
 
 /**

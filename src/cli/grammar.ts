@@ -1,5 +1,6 @@
 /** The grammar of command lines that have words to understand: commander's program, made of the table of commands. */
 import { Argument, Command, CommanderError, Option } from 'commander';
+import { isPreviewed } from '../api/previewed.ts';
 import { EXIT } from '../lib/fault.ts';
 import { type CommandSpec, isCalled } from './command.ts';
 import { VERSION } from './version.ts';
@@ -7,6 +8,7 @@ import { VERSION } from './version.ts';
 const NOUNS: Readonly<Record<string, string>> = {
   vm: 'VMs: their life and the inventory',
   usb: 'USB devices: where they are, where they belong, and why',
+  policy: 'rules about USB devices in general',
   audit: 'the trail of who did what',
   service: 'the daemon as a service of this host',
 };
@@ -69,6 +71,7 @@ async function build(
       const made = new Option(option.flags, option.doc).makeOptionMandatory(option.isRequired === true);
       command.addOption(option.choices === undefined ? made : made.choices(option.choices));
     }
+    if ('operation' in about && isPreviewed(about.operation)) command.option('--dry-run', 'only say what would happen');
     command.option('--json', 'answer as JSON');
     if (spec.examples !== undefined) {
       command.addHelpText('after', `\nExamples:\n${spec.examples.map((example) => `  ${example}`).join('\n')}`);

@@ -1,34 +1,42 @@
 /** The program `usher`: turns a command line into one request to the daemon. All commands are data, in commands/. */
-import { Client } from '../api/client.ts';
-import { placesOf } from '../config/places.ts';
 import { asFault, EXIT, type Fault } from '../lib/fault.ts';
-import { type CommandSpec, isCalled, type Output } from './command.ts';
+import { type CommandSpec, isCalled } from './command.ts';
+import { POLICY_COMMANDS } from './commands/policy.ts';
 import { SYSTEM_COMMANDS } from './commands/system.ts';
 import { USB_COMMANDS } from './commands/usb.ts';
 import { VM_COMMANDS } from './commands/vm.ts';
 import { COMPLETE, complete } from './completion.ts';
+import { connectLazily } from './connection.ts';
+import { Previewed, previewInstead } from './dry-run.ts';
 import type { Run } from './grammar.ts';
-import { VERSION } from './version.ts';
+import { endWithReader, terminal } from './terminal.ts';
 
-const COMMANDS: readonly CommandSpec[] = [...VM_COMMANDS, ...USB_COMMANDS, ...SYSTEM_COMMANDS];
+const COMMANDS: readonly CommandSpec[] = [...VM_COMMANDS, ...USB_COMMANDS, ...POLICY_COMMANDS, ...SYSTEM_COMMANDS];
 
 /** Runs one command line; gives the exit status of the table in docs/specification.md. */
 async function main(words: readonly string[]): Promise<number> {
-  const connection = lazily(() => Client.connect(placesOf(process.env).socket, `usher ${VERSION}`));
+  const connection = connectLazily('usher');
   try {
     if (words[0] === COMPLETE) {
       for (const answer of await complete(words.slice(1), COMMANDS, connection.get).catch(() => []))
-        output.print(answer);
+        terminal.print(answer);
       return EXIT.ok;
     }
+    const previewing = async () => previewInstead(await connection.get());
     const run: Run = async (spec, values, options, isJson) =>
-      await spec.run({ words: values, options, isJson, out: output, daemon: connection.get });
+      await spec
+        .run({ words: values, options, isJson, out: terminal, daemon: options['dryRun'] ? previewing : connection.get })
+        .catch((thrown: unknown) => {
+          if (!(thrown instanceof Previewed)) throw thrown;
+          terminal.print(isJson ? JSON.stringify(thrown.view, null, 2) : thrown.view.says.join('\n'));
+          return undefined;
+        });
     const bare = bareCommand(words);
     if (bare !== undefined) return (await run(bare, [], {}, words.includes('--json'))) ?? EXIT.ok;
     const { runLine } = await import('./grammar.ts');
     return await runLine(words, COMMANDS, run);
   } catch (error) {
-    output.progress('');
+    terminal.progress('');
     report(asFault(error), words.includes('--json'));
     return asFault(error).exit;
   } finally {
@@ -45,40 +53,12 @@ function bareCommand(words: readonly string[]): CommandSpec | undefined {
   return isComplete ? spec : undefined;
 }
 
-const output: Output = {
-  columns: process.stdout.isTTY ? process.stdout.columns : undefined,
-  isTerminal: process.stdout.isTTY === true,
-  print(text) {
-    process.stdout.write(`${text}\n`);
-  },
-  tell(text) {
-    process.stderr.write(`${text}\n`);
-  },
-  progress(text) {
-    if (process.stderr.isTTY) process.stderr.write(text === '' ? '\r\u001b[K' : `\r${text}\u001b[K`);
-  },
-};
-
 function report(fault: Fault, isJson: boolean): void {
-  if (isJson) output.tell(JSON.stringify({ error: fault.toWire() }));
-  else output.tell(`usher: ${fault.message}${fault.hint === undefined ? '' : `\n       ${fault.hint}`}`);
+  if (isJson) terminal.tell(JSON.stringify({ error: fault.toWire() }));
+  else terminal.tell(`usher: ${fault.message}${fault.hint === undefined ? '' : `\n       ${fault.hint}`}`);
 }
 
-/** Connects at the first use, and only then. */
-function lazily(connect: () => Promise<Client>): { get: () => Promise<Client>; close: () => Promise<void> } {
-  let connection: Promise<Client> | undefined;
-  return {
-    get() {
-      connection ??= connect();
-      return connection;
-    },
-    async close() {
-      await connection?.then((client) => client.close()).catch(() => undefined);
-    },
-  };
-}
-
-process.stdout.on('error', () => process.exit(EXIT.ok)); // The reader of a pipe may leave early: `usher … | head`.
+endWithReader();
 void main(process.argv.slice(2)).then((status) => {
   process.exitCode = status;
 });

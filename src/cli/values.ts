@@ -3,6 +3,7 @@ import { resolve } from 'node:path';
 import { Fault } from '../lib/fault.ts';
 import { printableJson } from '../lib/text.ts';
 import type { Context } from './command.ts';
+import { parseSince } from './since.ts';
 
 /** Gives a positional word; commander has already refused a line that lacks it. */
 export function word(context: Context, index: number): string {
@@ -25,6 +26,12 @@ export function pathOption(context: Context, name: string): string | undefined {
 export function numberOption(context: Context, name: string): number | undefined {
   const value = textOption(context, name);
   return value === undefined ? undefined : wholeNumber(value, `--${name}`);
+}
+
+/** Gives the option `--since` as milliseconds since 1970. @throws Fault `usage` */
+export function sinceOption(context: Context): number | undefined {
+  const value = textOption(context, 'since');
+  return value === undefined ? undefined : parseSince(value, '--since', Date.now());
 }
 
 /** Parses a whole number. @throws Fault `usage` */

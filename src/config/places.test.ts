@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isFault } from '../lib/fault.ts';
 import { parseUuid } from '../model/ids.ts';
-import { placesOf, vmSocketPath } from './places.ts';
+import { daemonSocketsOf, placesOf, vmSocketPath } from './places.ts';
 
 test('USHER_HOME puts everything under one folder', () => {
   const places = placesOf({ USHER_HOME: '/srv/one', XDG_STATE_HOME: '/other' }, 1000);
@@ -20,6 +20,7 @@ test("root has the system's folders", () => {
   assert.equal(places.auditFile, '/var/lib/usher/audit.db');
   assert.equal(places.socket, '/run/usher/usher.sock');
   assert.equal(places.vmSocketFolder, '/run/usher/vm');
+  assert.deepEqual(placesOf({ USHER_SYSTEM: '1', XDG_RUNTIME_DIR: '/run/user/90' }, 90), places);
 });
 
 test('everyone else has the folders of the XDG specification, or their defaults', () => {
@@ -29,6 +30,13 @@ test('everyone else has the folders of the XDG specification, or their defaults'
   const bare = placesOf({ HOME: '/home/ada', XDG_STATE_HOME: 'relative' }, 1000);
   assert.equal(bare.databaseFile, '/home/ada/.local/state/usher/usher.db');
   assert.equal(bare.socket, '/home/ada/.local/state/usher/run/usher.sock');
+});
+
+test('a command looks for the daemon of its user, then for that of the host', () => {
+  const ada = { HOME: '/home/ada', XDG_RUNTIME_DIR: '/run/user/1000' };
+  assert.deepEqual(daemonSocketsOf(ada, 1000), ['/run/user/1000/usher/usher.sock', '/run/usher/usher.sock']);
+  assert.deepEqual(daemonSocketsOf({ ...ada, USHER_HOME: '/srv/one' }, 1000), ['/srv/one/run/usher.sock']);
+  assert.deepEqual(daemonSocketsOf(ada, 0), ['/run/usher/usher.sock']);
 });
 
 test('refuses a home whose sockets the kernel would refuse', () => {

@@ -30,8 +30,8 @@ type Environment = Readonly<Record<string, string | undefined>>;
 const LONGEST_VM_SOCKET = vmSocketName('00000000-0000-0000-0000-000000000000' as VmUuid);
 
 /**
- * Finds the places. USHER_HOME puts all of them under one folder; otherwise root has the system's folders, and everyone
- * else the ones of the XDG base directory specification. @throws Fault `socket.path_long`
+ * Finds the places. USHER_HOME puts all of them under one folder; otherwise root has the system's folders, as has the host's
+ * daemon under another user (USHER_SYSTEM), and everyone else the ones of the XDG base directory specification. @throws Fault `socket.path_long`
  */
 export function placesOf(environment: Environment, uid = process.getuid?.() ?? 0): Places {
   const { home, settings, state, runtime } = rootsOf(environment, uid);
@@ -54,6 +54,18 @@ export function placesOf(environment: Environment, uid = process.getuid?.() ?? 0
   return places;
 }
 
+/**
+ * Gives the sockets on which a command may find its daemon, the likeliest first: one's own, then that of the host, unless
+ * USHER_HOME names the one that is meant. @throws Fault `socket.path_long`
+ */
+export function daemonSocketsOf(
+  environment: Environment,
+  uid = process.getuid?.() ?? 0,
+): readonly [string, ...string[]] {
+  const own = placesOf(environment, uid).socket;
+  return environment['USHER_HOME'] || uid === 0 ? [own] : [own, placesOf({}, 0).socket];
+}
+
 /** Gives the path of a VM's monitor socket. */
 export function vmSocketPath({ vmSocketFolder }: Places, uuid: VmUuid): string {
   return join(vmSocketFolder, vmSocketName(uuid));
@@ -68,7 +80,7 @@ function rootsOf(
     const folder = resolve(home);
     return { home: folder, settings: folder, state: folder, runtime: join(folder, 'run') };
   }
-  if (uid === 0) {
+  if (uid === 0 || environment['USHER_SYSTEM'] === '1') {
     return { home: '/var/lib/usher', settings: '/etc/usher', state: '/var/lib/usher', runtime: '/run/usher' };
   }
   const user = environment['HOME'] || homedir();

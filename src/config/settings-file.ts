@@ -1,5 +1,5 @@
 /** The file of the daemon's settings, YAML: text to settings, with every error at its place. */
-import { isMap, isScalar, LineCounter, parseDocument } from 'yaml';
+import { isCollection, isMap, isNode, isScalar, LineCounter, type Node, parseDocument } from 'yaml';
 import { nearest, printable } from '../lib/text.ts';
 import { type Diagnostic, Diagnostics } from './diagnostics.ts';
 import { DEFAULT_SETTINGS, SETTINGS, type Settings } from './settings.ts';
@@ -23,6 +23,16 @@ export function parseSettings(untrustedText: string, fileName: string): ParsedSe
   for (const { pos, message } of document.errors) diagnostics.error(...at(pos[0]), `${printable(message, 300)}.`);
   for (const { pos, message } of document.warnings) diagnostics.warn(...at(pos[0]), `${printable(message, 300)}.`);
 
+  /** Where a nested value has the flaw, or the innermost that is there on the way. */
+  const placeIn = (value: unknown, path: readonly (string | number)[]) => {
+    let found = isNode(value) ? value : undefined;
+    for (const key of path) {
+      const inner: Node | undefined = isCollection(found) ? (found.get(key, true) as Node | undefined) : undefined;
+      if (!isNode(inner)) break;
+      found = inner;
+    }
+    return found?.range ? at(found.range[0]) : undefined;
+  };
   const settings: Record<string, unknown> = { ...DEFAULT_SETTINGS };
   const { contents } = document;
   if (isMap(contents)) {
@@ -34,6 +44,12 @@ export function parseSettings(untrustedText: string, fileName: string): ParsedSe
         continue;
       }
       const row = SETTINGS[name as keyof Settings];
+      if ('read' in row) {
+        const result = row.read(isNode(value) ? value.toJS(document) : undefined);
+        if ('value' in result) settings[name] = result.value;
+        else for (const { path, says } of result.flaws) diagnostics.error(...(placeIn(value, path) ?? place), says);
+        continue;
+      }
       const untrustedValue = isScalar(value) ? value.value : undefined;
       if (row.accepts(untrustedValue)) settings[name] = untrustedValue;
       else diagnostics.error(...(isScalar(value) ? at(value.range?.[0]) : place), `"${name}" is ${row.takes}.`);

@@ -6,7 +6,9 @@ import { readFile } from 'node:fs/promises';
 import { errnoOf, Fault, messageOf } from '../lib/fault.ts';
 import { LOG_LEVELS, type LogLevel } from '../lib/log.ts';
 import { listWords } from '../lib/text.ts';
+import type { AccessEntry } from '../model/access.ts';
 import { DRIVER_NAMES, type DriverName } from '../model/vm.ts';
+import { ACCESS_TAKES, type Flaw, readAccess } from './access.ts';
 import { configFault, formatDiagnostic } from './diagnostics.ts';
 
 export interface Settings {
@@ -18,16 +20,30 @@ export interface Settings {
   readonly restartIntervalSeconds: number;
   readonly maxRestarts: number;
   readonly restartWindowSeconds: number;
+  readonly askTimeoutSeconds: number;
+  readonly mode: 'enforce' | 'observe';
+  readonly countsAsKeyboard: readonly string[];
+  readonly countsAsPointer: readonly string[];
+  readonly neverCountsAsInput: readonly string[];
+  readonly access: readonly AccessEntry[];
+  readonly auditAnchorSeconds: number;
 }
 
-export interface SettingRow<V> {
+interface Described<V> {
   readonly otherwise: V;
   /** What it takes, for people. */
   readonly takes: string;
   readonly meaning: string;
+}
+interface ScalarRow<V> extends Described<V> {
   /** Tells whether a value of the file will do. */
   readonly accepts: (untrustedValue: unknown) => untrustedValue is V;
 }
+interface NestedRow<V> extends Described<V> {
+  /** Makes the setting of a value that has parts, plain as `JSON.parse` gives them, or tells its flaws. */
+  readonly read: (untrustedValue: unknown) => { readonly value: V } | { readonly flaws: readonly Flaw[] };
+}
+export type SettingRow<V> = ScalarRow<V> | NestedRow<V>;
 
 const word = <W extends string>(words: readonly W[], otherwise: W, meaning: string): SettingRow<W> => ({
   otherwise,
@@ -41,6 +57,22 @@ const whole = (min: number, max: number, otherwise: number, meaning: string): Se
   takes: `a whole number from ${min} to ${max}`,
   meaning,
   accepts: (value): value is number => Number.isInteger(value) && Number(value) >= min && Number(value) <= max,
+});
+
+const MAX_TEXTS = 100;
+const texts = (meaning: string): SettingRow<readonly string[]> => ({
+  otherwise: [],
+  takes: `a list of at most ${MAX_TEXTS} names`,
+  meaning,
+  read(untrusted) {
+    const list: readonly unknown[] = Array.isArray(untrusted) ? untrusted : [untrusted];
+    const isGood = (value: unknown): value is string =>
+      typeof value === 'string' && value !== '' && value.length <= 200;
+    if (list.length <= MAX_TEXTS && list.every(isGood)) return { value: list };
+    return {
+      flaws: [{ path: [], says: `a list of at most ${MAX_TEXTS} names is expected, such as ["isa0060/serio0"]` }],
+    };
+  },
 });
 
 const DAY = 86_400;
@@ -64,6 +96,37 @@ export const SETTINGS: { readonly [K in keyof Settings]: SettingRow<Settings[K]>
   ),
   maxRestarts: whole(0, 1000, 5, 'So often a VM is started again by itself within the window, and no more.'),
   restartWindowSeconds: whole(1, DAY, 300, 'The window that maxRestarts is about.'),
+  mode: word(
+    ['enforce', 'observe'],
+    'enforce',
+    'observe: assignments and rules move nothing, and it is told what rules would do. The kernel argument usher.observe, or a file "observe" beside this one, says the same.',
+  ),
+  askTimeoutSeconds: whole(
+    1,
+    DAY,
+    60,
+    'How long a person may take to say whether a device may go to a VM; then it is kept out.',
+  ),
+  countsAsKeyboard: texts(
+    'Input devices of the host, by their names or by where they are (isa0060/serio0), that replace a USB keyboard: with one of them there, the last USB keyboard may be taken. A * stands for anything.',
+  ),
+  countsAsPointer: texts('The same for pointing devices.'),
+  neverCountsAsInput: texts(
+    'Input devices that are nobody\'s keyboard or pointing device. "*" is all of them: for a host at which nobody sits, on which they are given to VMs like everything else.',
+  ),
+  access: {
+    otherwise: [],
+    takes: ACCESS_TAKES,
+    meaning:
+      'Who may do what, beyond root and the members of the groups usher and usher-admin. See [access.md](../access.md).',
+    read: readAccess,
+  },
+  auditAnchorSeconds: whole(
+    1,
+    DAY,
+    60,
+    'How often the head of the audit trail is told to the system log, when it has changed.',
+  ),
 };
 
 /** What holds without a file. */

@@ -9,6 +9,7 @@ import type { Verb } from '../../monitor/states.ts';
 import type { VerbArgs } from '../../monitor/verbs.ts';
 import type { Call } from '../dispatch.ts';
 import type { Engine } from '../engine.ts';
+import { checkRequired } from './required.ts';
 
 /** How long an answer waits for devices to be back; they come on by themselves afterwards. */
 const DEVICES_BACK_MS = 10_000;
@@ -27,9 +28,11 @@ const SAYS: Partial<Record<Verb, string>> = {
   restore: 'Restoring',
 };
 
-/** Performs a verb on a VM. @throws Fault what the monitor throws, `usb.detach_failed` before a save */
+/**
+ * Performs a verb on a VM. @throws Fault what the monitor throws, `usb.detach_failed` before a save, `usb.required_missing`
+ */
 export async function performPower(
-  engine: Pick<Engine, 'fleet' | 'router'>,
+  engine: Pick<Engine, 'fleet' | 'router' | 'inventory'>,
   record: VmRecord,
   verb: Verb,
   args: VerbArgs,
@@ -42,6 +45,7 @@ export async function performPower(
   const tell = (progress: Omit<Progress, 'says'> = {}) => call.notify('progress', { says, ...progress });
   if (SAYS[verb] !== undefined) tell();
   const isSaving = SAVING.has(verb);
+  if (BRINGING.has(verb)) await checkRequired(engine, record, call.signal);
   try {
     return await monitor.perform(verb, args, {
       onProgress: (bytes, ofBytes) => tell(ofBytes === undefined ? { bytes } : { bytes, ofBytes }),

@@ -4,15 +4,21 @@ import { PROTOCOL } from '../../api/views.ts';
 import { Fault } from '../../lib/fault.ts';
 import type { UsherEvent } from '../../model/event.ts';
 import { deviceKey, parseDeviceRef } from '../../model/usb.ts';
-import type { Handlers } from '../dispatch.ts';
+import { verifyTrail } from '../audit-proof.ts';
+import { type Handlers, knownOperation, validParams } from '../dispatch.ts';
 import { diagnose } from '../doctor.ts';
 import type { Engine } from '../engine.ts';
+import { preview, previews } from '../preview.ts';
 
-type SystemHandlers = Pick<Handlers, 'hello' | 'doctor' | Extract<OperationName, `${'events' | 'audit'}.${string}`>>;
+type SystemHandlers = Pick<
+  Handlers,
+  'hello' | 'doctor' | 'preview' | Extract<OperationName, `${'events' | 'audit'}.${string}`>
+>;
 
 /** Gives the handlers of what is neither of a VM nor of a device. */
 export function systemHandlers(engine: Engine): SystemHandlers {
   const { audit, events, inventory, places, version } = engine;
+  const table = previews(engine);
   return {
     async hello({ client, protocol }) {
       if (protocol !== PROTOCOL) {
@@ -29,6 +35,10 @@ export function systemHandlers(engine: Engine): SystemHandlers {
     async doctor() {
       return { findings: await diagnose(engine) };
     },
+    async preview({ operation, params }, { signal }) {
+      const known = knownOperation(operation);
+      return await preview(table, known, validParams(known, params), signal);
+    },
     async 'events.follow'({ since, isOnce = false }, { notify, signal }) {
       const send = (event: UsherEvent) => notify('event', { event });
       const seq = events.head;
@@ -39,18 +49,17 @@ export function systemHandlers(engine: Engine): SystemHandlers {
       }
       return { seq };
     },
-    async 'audit.list'({ vm, device, since, limit }) {
+    async 'audit.list'({ vm, device, since, after, limit }) {
       const rows = audit.list({
         ...(vm === undefined ? {} : { vm: namesOf(vm) }),
         ...(device === undefined ? {} : { device: deviceKey(parseDeviceRef(device)) }),
         ...(since === undefined ? {} : { since }),
+        ...(after === undefined ? {} : { after }),
         ...(limit === undefined ? {} : { limit }),
       });
       return rows.map((row) => ({ ...row, at: new Date(row.at).toISOString() }));
     },
-    async 'audit.verify'({ head }) {
-      return audit.verify(head);
-    },
+    'audit.verify': (proof) => verifyTrail(audit, proof, places.home),
   };
 
   /** A VM stands in the trail by whichever name the actor used. */

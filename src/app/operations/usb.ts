@@ -1,63 +1,50 @@
 /** The operations `usb.*`. */
 import type { OperationName } from '../../api/operations.ts';
 import type { DeviceView } from '../../api/views.ts';
-import type { Controller } from '../../hypervisor/driver.ts';
-import { Fault, isFault } from '../../lib/fault.ts';
+import { Fault } from '../../lib/fault.ts';
 import { parseDevicePattern } from '../../model/assignment.ts';
-import { VIRTUAL_BACKEND, type VmUuid } from '../../model/ids.ts';
-import { deviceKey, parseDeviceRef, type UsbDevice, type UsbSlot } from '../../model/usb.ts';
+import { VIRTUAL_BACKEND } from '../../model/ids.ts';
+import { udevName } from '../../model/udev-name.ts';
+import { deviceKey, parseDeviceRef, parseSlot } from '../../model/usb.ts';
 import { explain, summarize } from '../../usb/explain.ts';
-import { plannedControllers } from '../../usb/planned.ts';
+import { deviceFinder, deviceNotFound, REST_MS } from '../device-finder.ts';
 import type { Handlers } from '../dispatch.ts';
 import type { Engine } from '../engine.ts';
-import { attachByHand, detachByHand } from '../flows/by-hand.ts';
-import { assignmentView, deviceView, explainView, holdView } from '../views.ts';
+import { answer } from '../flows/answers.ts';
+import { attachByHand, demandFree, detachByHand } from '../flows/by-hand.ts';
+import { judgeNow, ruleView, trialView } from '../policy-views.ts';
+import { inStranger, strangerWith } from '../strangers.ts';
+import { followDevice, traceDevice } from '../trace.ts';
+import { assignmentView, deviceView, explainView, holdView, questionView } from '../views.ts';
 
 type UsbHandlers = Pick<Handlers, Extract<OperationName, `usb.${string}`>>;
 
-/** How long an answer waits for a device to come to rest, when it comes by itself. */
-const REST_MS = 10_000;
-
 /** Gives the handlers of `usb.*`. */
 export function usbHandlers(engine: Engine): UsbHandlers {
-  const { inventory, router, fleet, virtualPorts, events, names } = engine;
-
-  const notFound = (device: string) => new Fault('usb.device_not_found', { device }, { hint: 'See: usher usb list' });
-  const seen = (key: string) => router.devices.find((other) => deviceKey(other) === key);
-  /** Sees to it that what was plugged before this request is known, though nobody has looked since. */
-  const lookFor = async (place: Pick<UsbDevice, 'backend' | 'busid'>, signal: AbortSignal): Promise<void> => {
-    const key = deviceKey(place);
-    if (seen(key) !== undefined || router.verdictOf(key) !== undefined) return;
-    if (place.backend === VIRTUAL_BACKEND) await virtualPorts.settled(place.busid);
-    await router.settleDevice(key, signal, REST_MS).catch(() => undefined);
-  };
-  const find = async (ref: string, signal: AbortSignal): Promise<UsbDevice> => {
-    const place = parseDeviceRef(ref);
-    await lookFor(place, signal);
-    const device = seen(deviceKey(place));
-    if (device === undefined) throw notFound(deviceKey(place));
-    return device;
-  };
+  const { inventory, router, fleet, virtualPorts, events, names, policy, trials } = engine;
+  const { seen, lookFor, find, controllersOf } = deviceFinder(engine);
   /** Gives the device's row, explained as of now. */
   const view = (key: string): DeviceView => {
     const verdict = router.verdictOf(key);
-    if (verdict === undefined) throw notFound(key);
+    if (verdict === undefined) throw deviceNotFound(key);
     const why = summarize(verdict, (uuid) => fleet.nameOf(uuid));
     return deviceView(engine, verdict, seen(key), why);
-  };
-  /** The controllers that a VM would have, by the last good content of its file; none when there is none. */
-  const controllersOf = (vm: VmUuid): Controller[] => {
-    try {
-      return plannedControllers(inventory.storedConfig(vm));
-    } catch (error) {
-      if (!isFault(error)) throw error;
-      return [];
-    }
   };
   /** Waits until the device rests, as far as it does so soon, and gives its row. */
   const rested = async (key: string, signal: AbortSignal): Promise<DeviceView> => {
     await router.settleDevice(key, signal, REST_MS).catch(() => undefined);
     return view(key);
+  };
+  /** Waits until a VM has let go of a device that was unplugged: it is on its way, or says why it is not. */
+  const letGo = async (key: string, signal: AbortSignal): Promise<DeviceView> => {
+    const before = view(key);
+    const verdict = await router.settleDevice(key, signal, REST_MS);
+    if (verdict === undefined || !('vm' in verdict.outcome)) {
+      return { ...before, state: 'unplugged', why: 'it was unplugged, and the VM has let it go' };
+    }
+    const { vm, ...outcome } = verdict.outcome;
+    const what = ('stuck' in outcome ? outcome.stuck : undefined) ?? 'the VM gives nothing back now';
+    throw new Fault('usb.detach_failed', { device: key, vm: fleet.nameOf(vm), what });
   };
   const listed = (isAll: boolean): DeviceView[] => {
     const rows = router.verdicts.map((verdict) => view(verdict.device));
@@ -93,14 +80,20 @@ export function usbHandlers(engine: Engine): UsbHandlers {
       const { deviceId, speed } = device;
       await router.settleDevice(deviceKey(device), signal, REST_MS).catch(() => undefined);
       const [state, why] = ['unplugged', 'it was unplugged by a command'];
-      return { device: deviceKey(device), deviceId, description: names.describe(device), speed, state, why };
+      const said = { description: names.describe(device), udevName: udevName(device) };
+      return { device: deviceKey(device), deviceId, ...said, speed, state, why };
     },
-    async 'usb.attach'({ device: ref, vm, port }, call) {
+    async 'usb.attach'({ device: ref, vm, port, canMove = true, isForced, confirmSeconds }, call) {
       const device = await find(ref, call.signal);
-      await attachByHand(engine, device, inventory.findVm(vm), port === undefined ? undefined : slotOf(port), call);
-      return view(deviceKey(device));
+      const record = inventory.findVm(vm);
+      if (!canMove) demandFree(engine, device, record);
+      const slot = port === undefined ? undefined : parseSlot(port);
+      const trial = await attachByHand(engine, device, record, { slot, isForced, confirmSeconds }, call);
+      return { ...view(deviceKey(device)), ...(trial === undefined ? {} : { trial: trialView(trial) }) };
     },
     async 'usb.detach'({ device: ref }, call) {
+      const key = deviceKey(parseDeviceRef(ref));
+      if (seen(key) === undefined && router.verdictOf(key)?.isGone === true) return await letGo(key, call.signal);
       const device = await find(ref, call.signal);
       await detachByHand(engine, device, call);
       return view(deviceKey(device));
@@ -111,15 +104,17 @@ export function usbHandlers(engine: Engine): UsbHandlers {
       router.hint('wishes');
       return await rested(key, signal);
     },
-    async 'usb.assign'({ vm, device, mode = 'manual' }, { signal }) {
-      if (mode === 'ask' || mode === 'required') throw new Fault('assignment.unsupported', { mode });
+    async 'usb.assign'({ vm, device, mode = 'manual', confirmSeconds }, { signal }) {
       const record = inventory.findVm(vm);
       const assignment = inventory.addAssignment({ vm: record.uuid, pattern: parseDevicePattern(device), mode });
-      events.publish('usb.changed', { what: `assignment ${assignment.id} was made` });
+      const what = `assignment ${assignment.id} was made`;
+      const undo = { do: 'assignment', id: assignment.id } as const;
+      const trial = confirmSeconds === undefined ? undefined : trials.begin(what, undo, confirmSeconds);
+      events.publish('usb.changed', { what });
       router.hint('wishes');
       const made = assignmentView(engine, assignment);
       for (const key of made.matches) await router.settleDevice(key, signal, REST_MS).catch(() => undefined);
-      return made;
+      return { ...made, ...(trial === undefined ? {} : { trial: trialView(trial) }) };
     },
     async 'usb.unassign'({ assignment: id }) {
       const assignment = inventory.assignments().find((other) => other.id === id);
@@ -132,6 +127,15 @@ export function usbHandlers(engine: Engine): UsbHandlers {
       router.hint('wishes');
       return gone;
     },
+    async 'usb.pending'() {
+      return inventory.questions().map((question) => questionView(engine, question, seen(deviceKey(question))));
+    },
+    async 'usb.answer'({ device: ref, vm, isRemembered }, { actor, signal }) {
+      const device = await find(ref, signal);
+      const into = vm === undefined ? undefined : inventory.findVm(vm);
+      answer(engine, device, { into, isRemembered, who: actor.user ?? String(actor.uid) });
+      return await rested(deviceKey(device), signal);
+    },
     async 'usb.assignments'() {
       return inventory.assignments().map((assignment) => assignmentView(engine, assignment));
     },
@@ -143,17 +147,26 @@ export function usbHandlers(engine: Engine): UsbHandlers {
       const key = deviceKey(place);
       await lookFor(place, signal);
       const explanation = explain(router.planInput(), key, controllersOf);
-      if (explanation === undefined) throw notFound(key);
-      return explainView(view(key), explanation, (uuid) => fleet.nameOf(uuid));
+      if (explanation === undefined) throw deviceNotFound(key);
+      const owner = explanation.verdict.outcome.is === 'attached' ? undefined : await strangerWith(engine, key);
+      const device = seen(key);
+      const rules =
+        device === undefined || policy.policy.rules.length === 0 ? [] : judgeNow(engine, policy.policy).review(device);
+      const told = owner === undefined ? explanation : inStranger(explanation, owner);
+      return explainView(view(key), told, (uuid) => fleet.nameOf(uuid), rules.map(ruleView));
+    },
+    async 'usb.trace'({ device, since, isFollowing = false }, { notify, signal }) {
+      const key = deviceKey(parseDeviceRef(device));
+      const view = traceDevice(engine, key, since);
+      if (isFollowing) {
+        const stop = followDevice(engine, key, (entry) => notify('event', { entry }));
+        signal.addEventListener('abort', stop, { once: true });
+      }
+      return view;
     },
     async 'usb.reconcile'(_params, { signal }) {
       await router.reconcile(signal);
       return listed(false);
     },
   };
-}
-
-function slotOf(port: string): UsbSlot {
-  const [controller = 0, number = 0] = port.split('-').map(Number);
-  return { controller, port: number };
 }

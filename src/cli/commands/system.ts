@@ -1,13 +1,13 @@
 /** The commands about Usher itself: events, audit, doctor, service, completion. */
 
-import type { AuditView, DoctorReport } from '../../api/views.ts';
+import type { DoctorReport } from '../../api/views.ts';
 import { Fault, isFault } from '../../lib/fault.ts';
 import { printableJson } from '../../lib/text.ts';
 import type { UsherEvent } from '../../model/event.ts';
-import type { CommandSpec, Context, Output } from '../command.ts';
+import type { CommandSpec, Context } from '../command.ts';
 import { completionScript, SHELLS } from '../completion.ts';
-import { type Column, table } from '../print.ts';
-import { given, numberOption, show, textOption, word } from '../values.ts';
+import { given, numberOption, show, word } from '../values.ts';
+import { AUDIT_COMMANDS } from './audit.ts';
 
 export const SYSTEM_COMMANDS: readonly CommandSpec[] = [
   {
@@ -31,40 +31,7 @@ export const SYSTEM_COMMANDS: readonly CommandSpec[] = [
       throw new Fault('daemon.unreachable', { socket: 'its socket any more' }, { hint: 'The daemon has stopped.' });
     },
   },
-  {
-    noun: 'audit',
-    verb: 'list',
-    about: { operation: 'audit.list' },
-    options: [
-      { flags: '--vm <vm>', doc: 'only rows about that VM' },
-      { flags: '--device <device>', doc: 'only rows about that device' },
-      { flags: '--since <time>', doc: 'only rows from then on: 2026-11-21, 2026-11-21T10:00' },
-      { flags: '-n, --limit <number>', doc: 'how many of the last rows (200)' },
-    ],
-    examples: ['usher audit list --vm work --since 2026-11-21'],
-    async run(context) {
-      const since = textOption(context, 'since');
-      const at = since === undefined ? undefined : Date.parse(since);
-      if (Number.isNaN(at)) throw new Fault('usage', { what: `--since expects a date, not "${since}"` });
-      const rows = await (await context.daemon()).call('audit.list', {
-        ...given({ vm: textOption(context, 'vm'), device: textOption(context, 'device'), since: at }),
-        limit: numberOption(context, 'limit') ?? 200,
-      });
-      return show(context, rows, () => table(rows, auditColumns(context.out), context.out));
-    },
-  },
-  {
-    noun: 'audit',
-    verb: 'verify',
-    about: { operation: 'audit.verify' },
-    options: [{ flags: '--head <hash>', doc: 'the hash of a head that you noted before' }],
-    examples: ['usher audit verify'],
-    async run(context) {
-      const answer = await (await context.daemon()).call('audit.verify', given({ head: textOption(context, 'head') }));
-      show(context, answer, () => `${answer.says}\nhead ${answer.head}`);
-      return answer.isIntact ? 0 : 1;
-    },
-  },
+  ...AUDIT_COMMANDS,
   {
     verb: 'doctor',
     about: { operation: 'doctor' },
@@ -79,9 +46,19 @@ export const SYSTEM_COMMANDS: readonly CommandSpec[] = [
     noun: 'service',
     verb: 'install',
     about: { says: 'Makes systemd run the daemon from now on; VMs go on when it stops.' },
-    options: [{ flags: '--print', doc: 'only print the unit' }],
-    examples: ['usher service install'],
-    run: async (context) => (await service()).installService(context.out, context.options['print'] === true),
+    options: [
+      { flags: '--print', doc: 'only print the unit' },
+      {
+        flags: '--unprivileged',
+        doc: 'run it as the user "usher", who is made, with a udev rule for devices; for QEMU alone',
+      },
+    ],
+    examples: ['usher service install', 'usher service install --unprivileged --print'],
+    run: async (context) =>
+      (await service()).installService(context.out, {
+        isPrintOnly: context.options['print'] === true,
+        isUnprivileged: context.options['unprivileged'] === true,
+      }),
   },
   {
     noun: 'service',
@@ -102,31 +79,12 @@ export const SYSTEM_COMMANDS: readonly CommandSpec[] = [
   },
 ];
 
-/** On a terminal a row is short enough to stand beside the others; elsewhere it is whole. */
-function auditColumns({ columns }: Output): readonly Column<AuditView>[] {
-  const isShort = columns !== undefined;
-  return [
-    { title: 'ROW', of: (row) => String(row.row) },
-    { title: 'AT', of: (row) => (isShort ? row.at.slice(5, 19) : row.at.slice(0, 23)).replace('T', ' ') },
-    { title: 'WHO', of: (row) => `${row.actor.user}(${row.actor.pid})`, yields: { turn: 2, least: 6 } },
-    { title: 'WHAT', of: (row) => row.action, yields: { turn: 3, least: 10 } },
-    { title: 'VM', of: (row) => row.vm ?? '-', yields: { turn: 2, least: 6 } },
-    { title: 'DEVICE', of: (row) => row.device ?? '-', yields: { turn: 2, least: 8 } },
-    {
-      title: 'OUTCOME',
-      of: (row) => (row.kind === 'intent' ? 'begins' : `${row.outcome} (of ${row.intent})`),
-      yields: { turn: 3, least: 7 },
-    },
-    { title: 'DETAILS', of: (row) => printableJson(JSON.stringify(row.details)), yields: { turn: 1, least: 7 } },
-  ];
-}
-
-/** Asks the daemon; when none runs, looks at the host in this process and says that none runs. */
+/** Asks the daemon; when none answers, or not to this user, looks at the host in this process and says so. */
 async function diagnose(context: Context): Promise<DoctorReport> {
   try {
     return await (await context.daemon()).call('doctor', {});
   } catch (error) {
-    if (!isFault(error, 'daemon.unreachable')) throw error;
+    if (!isFault(error, 'daemon.unreachable', 'denied')) throw error;
     const { diagnoseHost } = await import('../../app/doctor.ts');
     const none = {
       level: 'error',

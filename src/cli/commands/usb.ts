@@ -1,10 +1,14 @@
 /** The commands `usher usb …`: devices, assignments, holds, and why. */
-import type { AssignmentView, DeviceView, ExplainView, HoldView } from '../../api/views.ts';
+import type { AssignmentView, DeviceView, ExplainView, HoldView, QuestionView, TraceEntry } from '../../api/views.ts';
+import { Fault } from '../../lib/fault.ts';
+import { printableJson } from '../../lib/text.ts';
 import { ASSIGNMENT_MODES } from '../../model/assignment.ts';
 import { SOFTWARE_KINDS } from '../../model/usb.ts';
 import type { ArgumentSpec, CommandSpec, Context } from '../command.ts';
 import { type Column, table } from '../print.ts';
-import { given, pathOption, show, textOption, wholeNumber, word } from '../values.ts';
+import { SINCE_FORMS } from '../since.ts';
+import { CONFIRM, confirmSeconds, sayTrial } from '../trial.ts';
+import { given, pathOption, show, sinceOption, textOption, wholeNumber, word } from '../values.ts';
 
 const DEVICE: ArgumentSpec = { name: 'device', doc: 'backend:busid, such as dom0:3-1.4', completion: 'device' };
 const VM: ArgumentSpec = { name: 'vm', doc: 'name or uuid of the VM', completion: 'vm' };
@@ -53,11 +57,19 @@ export const USB_COMMANDS: readonly CommandSpec[] = [
     verb: 'attach',
     about: { operation: 'usb.attach' },
     args: [VM, DEVICE],
-    options: [{ flags: '--port <port>', doc: 'the socket in the VM, controller-port, such as 0-3' }],
-    examples: ['usher usb attach work dom0:3-1.4'],
+    options: [
+      { flags: '--port <port>', doc: 'the socket in the VM, controller-port, such as 0-3' },
+      { flags: '--force', doc: 'also when the host uses it; never its last keyboard or pointing device' },
+      CONFIRM,
+    ],
+    examples: ['usher usb attach work dom0:3-1.4', 'usher usb attach work dom0:3-1.4 --force --confirm 30s'],
     async run(context) {
-      const port = given({ port: textOption(context, 'port') });
-      const params = { vm: word(context, 0), device: word(context, 1), ...port };
+      const more = given({
+        port: textOption(context, 'port'),
+        isForced: context.options['force'] === true,
+        confirmSeconds: confirmSeconds(context),
+      });
+      const params = { vm: word(context, 0), device: word(context, 1), ...more };
       return one(context, await (await context.daemon()).call('usb.attach', params));
     },
   },
@@ -72,6 +84,7 @@ export const USB_COMMANDS: readonly CommandSpec[] = [
       { flags: '--mode <mode>', doc: 'when it is attached (manual)', choices: ASSIGNMENT_MODES },
       { flags: '--auto', doc: 'the same as --mode auto' },
       { flags: '--by-id', doc: 'mean the device that is now at that port, wherever it is plugged' },
+      CONFIRM,
     ],
     examples: [
       'usher usb assign work virtual:1-* --auto              # whatever is plugged there',
@@ -85,11 +98,15 @@ export const USB_COMMANDS: readonly CommandSpec[] = [
       const assignment = await client.call('usb.assign', {
         vm: word(context, 0),
         device,
-        ...given({ mode: mode as (typeof ASSIGNMENT_MODES)[number] | undefined }),
+        ...given({
+          mode: mode as (typeof ASSIGNMENT_MODES)[number] | undefined,
+          confirmSeconds: confirmSeconds(context),
+        }),
       });
       return show(context, assignment, () => {
         const now = assignment.matches.length === 0 ? 'nothing plugged now' : assignment.matches.join(' ');
-        return `assignment ${assignment.id}: ${assignment.device} to ${assignment.vm}, ${assignment.mode}; matches ${now}`;
+        const trial = assignment.trial === undefined ? '' : `\n${sayTrial(assignment.trial)}`;
+        return `assignment ${assignment.id}: ${assignment.device} to ${assignment.vm}, ${assignment.mode}; matches ${now}${trial}`;
       });
     },
   },
@@ -127,6 +144,32 @@ export const USB_COMMANDS: readonly CommandSpec[] = [
   },
   {
     noun: 'usb',
+    verb: 'pending',
+    about: { operation: 'usb.pending' },
+    examples: ['usher usb pending'],
+    async run(context) {
+      const rows = await (await context.daemon()).call('usb.pending', {});
+      return show(context, rows, () =>
+        rows.length === 0 ? 'No question is open.' : table(rows, QUESTION_COLUMNS, context.out),
+      );
+    },
+  },
+  {
+    noun: 'usb',
+    verb: 'answer',
+    about: { operation: 'usb.answer' },
+    args: [DEVICE, { name: 'vm', doc: 'the VM that may have it, or "no"', completion: 'vm' }],
+    options: [{ flags: '--remember', doc: 'assign it to that VM, so that nobody is asked again' }],
+    examples: ['usher usb answer dom0:3-1.4 work', 'usher usb answer dom0:3-1.4 no'],
+    async run(context) {
+      const vm = word(context, 1);
+      const isRemembered = context.options['remember'] === true;
+      const params = { device: word(context, 0), ...given({ vm: vm === 'no' ? undefined : vm, isRemembered }) };
+      return one(context, await (await context.daemon()).call('usb.answer', params));
+    },
+  },
+  {
+    noun: 'usb',
     verb: 'explain',
     aliases: ['why'],
     about: { operation: 'usb.explain' },
@@ -136,6 +179,18 @@ export const USB_COMMANDS: readonly CommandSpec[] = [
       const view = await (await context.daemon()).call('usb.explain', { device: word(context, 0) });
       return show(context, view, () => explained(view));
     },
+  },
+  {
+    noun: 'usb',
+    verb: 'trace',
+    about: { operation: 'usb.trace' },
+    args: [DEVICE],
+    options: [
+      { flags: '--since <time>', doc: `only from then on: ${SINCE_FORMS}` },
+      { flags: '-f, --follow', doc: 'wait for more' },
+    ],
+    examples: ['usher usb trace dom0:3-1.4', 'usher usb trace dom0:3-1.4 --since 10m --follow'],
+    run: trace,
   },
   {
     noun: 'usb',
@@ -180,6 +235,14 @@ const HOLD_COLUMNS: readonly Column<HoldView>[] = [
   { title: 'SINCE', of: (row) => row.since },
 ];
 
+const QUESTION_COLUMNS: readonly Column<QuestionView>[] = [
+  { title: 'DEVICE', of: (row) => row.device, yields: { turn: 3, least: 10 } },
+  { title: 'DEVICE ID', of: (row) => row.deviceId, yields: { turn: 1, least: 10 } },
+  { title: 'DESCRIPTION', of: (row) => row.description, yields: { turn: 1, least: 11 } },
+  { title: 'MAY GO TO', of: (row) => row.vms.join(' '), yields: { turn: 2, least: 10 } },
+  { title: 'UNTIL', of: (row) => row.until },
+];
+
 /** Makes the command of an operation that takes a device and nothing else. */
 function simple(
   verb: string,
@@ -219,6 +282,10 @@ function explained(view: ExplainView): string {
       view.losers.map((loser) => `  assignment ${loser.assignment} to ${loser.vm}: ${loser.because}`),
     ),
     ...section(
+      'rules',
+      view.rules.map(({ rule, decides, because }) => `  ${decides ? '*' : ' '} ${rule}: ${because}`),
+    ),
+    ...section(
       'twins (the same device id)',
       view.twins.map((twin) => `  ${twin}`),
     ),
@@ -232,6 +299,34 @@ function explained(view: ExplainView): string {
   ].join('\n');
 }
 
+async function trace(context: Context): Promise<undefined> {
+  const isFollowing = context.options['follow'] === true;
+  const params = { device: word(context, 0), ...given({ since: sinceOption(context), isFollowing }) };
+  const client = await context.daemon();
+  const tell = (entry: TraceEntry) =>
+    context.out.print(context.isJson ? printableJson(JSON.stringify(entry)) : traceLine(entry));
+  // What comes while the answer is on its way waits until that has been shown.
+  let early: TraceEntry[] | undefined = [];
+  const view = await client.call('usb.trace', params, (notice) => {
+    const { entry } = notice as { entry: TraceEntry };
+    if (early === undefined) tell(entry);
+    else early.push(entry);
+  });
+  if (!isFollowing) {
+    return show(context, view, () =>
+      [...view.entries.map(traceLine), ...view.now.map((says) => `now: ${says}`)].join('\n'),
+    );
+  }
+  for (const entry of [...view.entries, ...early]) tell(entry);
+  early = undefined;
+  await client.closed();
+  throw new Fault('daemon.unreachable', { socket: 'its socket any more' }, { hint: 'The daemon has stopped.' });
+}
+
+function traceLine({ at, is, says }: TraceEntry): string {
+  return `${at.replace('T', ' ').replace('Z', '')}  ${is.padEnd(6)}  ${says}`;
+}
+
 function list(context: Context, devices: readonly DeviceView[]): undefined {
   const nothing = 'No USB device is plugged. Try one in software: usher usb plug --at virtual:1-1 --kind tablet';
   return show(context, devices, () => (devices.length === 0 ? nothing : table(devices, DEVICE_COLUMNS, context.out)));
@@ -239,5 +334,6 @@ function list(context: Context, devices: readonly DeviceView[]): undefined {
 
 function one(context: Context, device: DeviceView): undefined {
   const place = device.vm === undefined ? '' : ` ${device.vm}${device.slot === undefined ? '' : ` ${device.slot}`}`;
-  return show(context, device, () => `${device.device}: ${device.state}${place}; ${device.why}`);
+  const trial = device.trial === undefined ? '' : `\n${sayTrial(device.trial)}`;
+  return show(context, device, () => `${device.device}: ${device.state}${place}; ${device.why}${trial}`);
 }
