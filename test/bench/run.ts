@@ -13,12 +13,13 @@ import { type Fleet, makeFleet } from './fleet.ts';
 import { list } from './list.ts';
 import { memory } from './memory.ts';
 import { monitorSocket } from './monitor-socket.ts';
+import { planner } from './planner.ts';
 import { recovery } from './recovery.ts';
 import { xen } from './xen.ts';
 import { xenstore } from './xenstore.ts';
 
 /** The ones that end the daemon come last. */
-const BENCHMARKS: readonly Benchmark[] = [attach, list, monitorSocket, xenstore, xen, memory, recovery];
+const BENCHMARKS: readonly Benchmark[] = [attach, planner, list, monitorSocket, xenstore, xen, memory, recovery];
 
 const { names, json } = readWords();
 const load = loadavg()[0] ?? 0;

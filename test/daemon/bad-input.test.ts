@@ -68,11 +68,14 @@ const CASES: readonly (readonly [words: string, status: number, says: RegExp])[]
   ['usb plug --at virtual:3-1 --kind storage --file /nowhere', 2, /\/nowhere/],
   ['usb plug --at virtual:3-1 --kind teapot', 2, /Allowed choices are/],
   ['usb assign work x', 2, /"x" is not a device/],
-  ['usb assign work virtual:1-1 --mode ask', 2, /"ask" is not supported yet/],
+  ['usb assign work virtual:1-1 --mode perhaps', 2, /Allowed choices are manual, auto, ask, required/],
   ['usb unassign 99', 4, /There is no assignment 99/],
   ['usb unassign one', 2, /expects a whole number/],
   ['usb explain virtual:9-9', 4, /There is no device/],
-  ['audit list --since yesterday', 2, /expects a date/],
+  ['audit list --since yesterday', 2, /expects a time such as/],
+  ['audit verify --anchors /nowhere', 2, /\/nowhere cannot be read/],
+  ['audit verify --anchors /dev/null', 2, /There is no anchor of an audit trail in \/dev\/null/],
+  ['usb trace virtual:9-8', 4, /There is no device/],
   ['completion tcsh', 2, /not one of/],
 ];
 

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import type { DeviceView, VmDetails, VmView } from '../../src/api/views.ts';
+import type { AuditView, DeviceView, VmDetails, VmView } from '../../src/api/views.ts';
 import { WorldClient } from '../../src/hypervisor/simulator/world-client.ts';
 import { Inventory } from '../../src/inventory/inventory.ts';
 import { pollUntil } from '../../src/lib/deadline.ts';
@@ -34,6 +34,10 @@ test('after a boot of the host assignments hold, and those VMs come up that are 
   await isAttached('marked');
   const states = Object.fromEntries((await stage.ask<VmView[]>('vm', 'list')).map(({ name, state }) => [name, state]));
   assert.deepEqual(states, { marked: 'running', crashing: 'halted', plain: 'halted' }, 'a boot is no crash');
+  const start = (await stage.ask<AuditView[]>('audit', 'list', '--vm', 'marked')).findLast(
+    ({ action, kind }) => action === 'vm.start' && kind === 'intent',
+  );
+  assert.deepEqual([start?.actor.user, start?.because?.by], ['usher', 'autostart'], 'the trail says who started it');
   await stage.endDaemon('SIGKILL');
   await stage.startDaemon(env);
   assert.equal((await stage.ask<VmDetails>('vm', 'show', 'plain')).state, 'halted');

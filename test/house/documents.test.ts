@@ -3,10 +3,15 @@ import assert from 'node:assert/strict';
 import { existsSync, globSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 import { test } from 'node:test';
+import { OPTIONS } from '../../src/cli/auto-usb-attach/options.ts';
 import type { CommandSpec } from '../../src/cli/command.ts';
+import { POLICY_COMMANDS } from '../../src/cli/commands/policy.ts';
 import { SYSTEM_COMMANDS } from '../../src/cli/commands/system.ts';
 import { USB_COMMANDS } from '../../src/cli/commands/usb.ts';
 import { VM_COMMANDS } from '../../src/cli/commands/vm.ts';
+import { OLD_OPTIONS } from '../../src/cli/qvm-usb/old-forms.ts';
+import { VERBS } from '../../src/cli/qvm-usb/verbs.ts';
+import { AUTO_ATTACH_SETTINGS } from '../../src/config/auto-usb-attach.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 const PAGES = ['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', ...globSync('docs/**/*.md', { cwd: ROOT }).sort()];
@@ -27,7 +32,7 @@ test('every link leads to a file, and to a heading of it', () => {
 });
 
 test('every usher command that a document shows exists, with its options', () => {
-  const commands: readonly CommandSpec[] = [...VM_COMMANDS, ...USB_COMMANDS, ...SYSTEM_COMMANDS];
+  const commands: readonly CommandSpec[] = [...VM_COMMANDS, ...USB_COMMANDS, ...POLICY_COMMANDS, ...SYSTEM_COMMANDS];
   let seen = 0;
   for (const page of PAGES) {
     for (const line of shellLines(read(page))) {
@@ -82,6 +87,34 @@ test('every decision has its parts and its number', () => {
       assert.ok(text.includes(`\n## ${part}\n`), `${path} has no "${part}"`);
     }
   }
+});
+
+test('every known issue names a cure and a test that is there, or says that it has none yet', () => {
+  const rows = read('docs/known-issues.md')
+    .split('\n')
+    .filter((line) => /^\| \d+ \|/.test(line));
+  assert.ok(rows.length > 30, `only ${rows.length} issues were found: the pattern is broken`);
+  for (const [i, line] of rows.entries()) {
+    const [number, issue = '', cure = '', tests = ''] = line
+      .split('|')
+      .map((cell) => cell.trim())
+      .slice(1);
+    assert.equal(number, String(i + 1), line);
+    assert.ok(issue.length > 10 && cure.length > 10, line);
+    if (tests === '*none yet*') continue;
+    const named = [...tests.matchAll(/\]\(\.\.\/([^)]+)\) "([^"]+)"/g)];
+    assert.ok(named.length > 0, `${line}: neither a test nor *none yet*`);
+    for (const [, path = '', name = ''] of named) assert.ok(read(path).includes(name), `${path} has no test "${name}"`);
+  }
+});
+
+test('every option of the compatible commands has its place in their page', () => {
+  const page = read('docs/compatible-commands.md');
+  const options = [OLD_OPTIONS, ...VERBS.map((verb) => verb.options), OPTIONS].flatMap((one) => Object.keys(one));
+  for (const option of options) assert.match(page, new RegExp(`--${option}\\b`));
+  for (const { name, aliases } of VERBS)
+    assert.ok(page.includes(`\`${name}\` (${aliases.map((one) => `\`${one}\``).join(', ')})`), name);
+  for (const { key } of Object.values(AUTO_ATTACH_SETTINGS)) assert.match(page, new RegExp(`\`${key}\\b`));
 });
 
 /** The lines of the code blocks that a shell would read. */

@@ -36,7 +36,8 @@ export class Stage {
   private constructor(home: string, image: GuestImage) {
     this.home = home;
     this.image = image;
-    this.env = { ...process.env, USHER_HOME: home };
+    // What a daemon here would tell the system's log is nobody's business; a test that reads it listens there.
+    this.env = { ...process.env, USHER_HOME: home, USHER_SYSTEM_LOG: join(home, 'log') };
   }
 
   /** Makes an empty home; socket paths are short enough there. */
@@ -54,9 +55,10 @@ export class Stage {
     return this.#daemon?.pid;
   }
 
-  /** Starts the daemon and waits until it answers. `env` is added to its environment. */
-  async startDaemon(env: NodeJS.ProcessEnv = {}): Promise<void> {
-    const daemon = spawn(join(BIN, 'usherd'), [], {
+  /** Starts the daemon, by way of another program if one is named, and waits until it answers. `env` is added to its environment. */
+  async startDaemon(env: NodeJS.ProcessEnv = {}, through: readonly string[] = []): Promise<void> {
+    const [program = '', ...words] = [...through, join(BIN, 'usherd')];
+    const daemon = spawn(program, words, {
       env: { ...this.env, ...env },
       stdio: ['ignore', 'ignore', 'pipe'],
     });
@@ -94,8 +96,18 @@ export class Stage {
 
   /** Runs `usher WORDS` whatever comes of it. */
   async try(...words: string[]): Promise<CommandResult> {
+    return await this.run('usher', ...words);
+  }
+
+  /** Runs one of the commands in bin/ to its end, whatever comes of it. */
+  async run(command: string, ...words: string[]): Promise<CommandResult> {
     const accept = Array.from({ length: 255 }, (_, status) => status);
-    return await exec([join(BIN, 'usher'), ...words], { timeoutMs: 180_000, env: this.env, accept });
+    return await exec([join(BIN, command), ...words], { timeoutMs: 180_000, env: this.env, accept });
+  }
+
+  /** Starts one of the commands in bin/, which goes on. `env` is added to its environment. */
+  begin(command: string, words: readonly string[], env: NodeJS.ProcessEnv = {}): RunningCommand {
+    return new RunningCommand(spawn(join(BIN, command), words, { env: { ...this.env, ...env } }));
   }
 
   /** Runs `usher WORDS` and gives what it printed. @throws Error with what it said, when it failed */
@@ -144,6 +156,38 @@ export class Stage {
     for (const vm of this.#vms) vm.console.close();
     this.#daemon?.stderr?.destroy();
     this.#daemon?.unref();
+  }
+}
+
+/** A command that goes on for a while. */
+export class RunningCommand {
+  /** What it has said so far, on both outputs. */
+  said = '';
+  readonly #child: ChildProcess;
+  readonly #end: Promise<number | null>;
+
+  constructor(child: ChildProcess) {
+    this.#child = child;
+    for (const output of [child.stdout, child.stderr]) {
+      output?.on('data', (chunk: Buffer) => (this.said += chunk.toString()));
+    }
+    this.#end = new Promise((resolve) => child.once('close', resolve));
+  }
+
+  /** Waits until it has said something like that. */
+  async says(what: RegExp, timeoutMs = 15_000): Promise<void> {
+    await pollUntil(
+      { what: `${what} being said`, timeoutMs, everyMs: 20 },
+      () => what.test(this.said) || undefined,
+    ).catch((error: unknown) => {
+      throw new Error(`${String(error)} It said:\n${this.said}`);
+    });
+  }
+
+  /** Ends it by a signal, if one is given, and waits until it is gone; gives its exit status. */
+  async end(signal?: 'SIGINT' | 'SIGTERM' | 'SIGKILL'): Promise<number | null> {
+    if (signal !== undefined) this.#child.kill(signal);
+    return await withDeadline({ what: 'The end of a command', timeoutMs: 30_000 }, () => this.#end);
   }
 }
 

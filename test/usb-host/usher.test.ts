@@ -78,20 +78,50 @@ describe('Usher on a real host', () => {
     await inner.rig.unplug(3);
   });
 
-  it('a keyboard goes by its port', async () => {
+  it('the last keyboard of the host stays with it; with another one there it goes by its port', async () => {
     const since = await now();
     await inner.usher('usb', 'assign', inner.vm, 'dom0:1-2', '--auto');
     await inner.rig.plug('keyboard', 2, { serial: 'K1' });
+    await inner.rig.waitForDevice('1-2');
+    const { state, because } = await inner.ask<ExplainView>('usb', 'explain', 'dom0:1-2');
+    assert.equal(state, 'left');
+    assert.match(because.join(' '), /It is kept back: it is the last USB keyboard of the host\. Assignment 2/);
+    await assert.rejects(inner.usher('usb', 'attach', inner.vm, 'dom0:1-2', '--force'), /last USB keyboard/);
+    await inner.rig.plug('keyboard', 4, { serial: 'K2' });
     await inner.hear('usb\\+ .* 0627:0001 serial=K1 ', since, FIRST_TIME_MS);
+    const other = await inner.ask<ExplainView>('usb', 'explain', 'dom0:1-4');
+    assert.equal(other.state, 'left');
+    await assert.rejects(inner.usher('usb', 'attach', inner.vm, 'dom0:1-4', '--force'), /last USB keyboard/);
+    await inner.rig.unplug(4);
+  });
+
+  it('a stick that the host has mounted is not taken, and says why; unmounted, it goes', async () => {
+    const since = await now();
+    await inner.rig.unplug(5);
+    await inner.hear('usb- ', since);
+    await inner.usher('usb', 'unassign', '1');
+    await plugStick(5);
+    await inner.rig.check(
+      'until [ -b /dev/sda1 ] || [ -b /dev/sda ]; do sleep 0.1; done; mkdir -p /mnt/stick; mount -o ro /dev/sda1 /mnt/stick || mount -o ro /dev/sda /mnt/stick',
+    );
+    await inner.usher('usb', 'assign', inner.vm, STICK_ID, '--auto');
+    const { state, because } = await inner.ask<ExplainView>('usb', 'explain', 'dom0:2-5');
+    assert.equal(state, 'left');
+    assert.match(because.join(' '), /is mounted at \/mnt\/stick/);
+    await assert.rejects(inner.usher('usb', 'attach', inner.vm, 'dom0:2-5'), /is mounted at .*--force/s);
+    await inner.rig.check('umount /mnt/stick');
+    await inner.usher('usb', 'reconcile');
+    await hearContent(since);
   });
 
   it('a daemon that is killed disturbs nothing: the next adopts what is attached', async () => {
-    const [since, before] = [await now(), await attachments()];
+    const changes = async () => (await inner.said()).filter((line) => /usb[+-] /.test(line));
+    const [said, before] = [await changes(), await attachments()];
     assert.deepEqual(before.list, ['dom0:1-2 at 0-2', 'dom0:2-5 at 0-1']);
     await inner.killDaemon();
     await inner.startDaemon();
     assert.deepEqual(await attachments(), before);
-    assert.equal(await now(), since, 'the guest has said nothing');
+    assert.deepEqual(await changes(), said, 'for the guest nothing has come or gone');
   });
 
   it('what is pulled, moved, and put in the place of another while no daemon runs is put right at the start', async () => {

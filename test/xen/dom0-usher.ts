@@ -18,6 +18,8 @@ const DAEMON_PID = '/run/usherd.pid';
 const ANSWER_SECONDS = 90;
 const DEFAULT_PATIENCE_MS = 60_000;
 const GUEST_PATIENCE_MS = 120_000;
+/** Nobody sits at the lab: its keyboards and pointing devices are given to VMs like everything else. */
+const SETTINGS = 'neverCountsAsInput: ["*"]';
 const DAEMON = 'node --max-semi-space-size=1 /cargo/dist/usherd.cjs';
 
 /** Everything a test touches of one Xen host. */
@@ -121,7 +123,7 @@ export class Dom0Usher {
     const words = Object.entries({ USHER_HOME: HOME, ...env }).map(([key, value]) => `${key}=${shellWord(value)}`);
     const node = `${words.join(' ')} setsid ${DAEMON}`;
     await this.check(
-      `mkdir -p ${HOME}; : > ${DAEMON_LOG}; ${node} >> ${DAEMON_LOG} 2>&1 < /dev/null & echo $! > ${DAEMON_PID}
+      `mkdir -p ${HOME}; [ -e ${HOME}/usherd.yaml ] || echo ${shellWord(SETTINGS)} > ${HOME}/usherd.yaml; : > ${DAEMON_LOG}; ${node} >> ${DAEMON_LOG} 2>&1 < /dev/null & echo $! > ${DAEMON_PID}
       until grep -q '"msg":"ready"' ${DAEMON_LOG}; do
         [ -e /proc/$(cat ${DAEMON_PID}) ] || { cat ${DAEMON_LOG}; exit 1; }
         sleep 0.1
@@ -130,6 +132,8 @@ export class Dom0Usher {
     );
   }
 
+  /** The daemon's home in dom0: its settings and its policy are there. */
+  readonly home = HOME;
   /** The daemon's socket in dom0. */
   readonly socket = SOCKET;
   /** The command that starts the daemon, as words for a shell. */

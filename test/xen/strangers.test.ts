@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { XenHost } from '../../lab/xen-host.ts';
-import type { AdoptView, DoctorReport, VmDetails, VmView } from '../../src/api/views.ts';
+import type { AdoptView, DoctorReport, ExplainView, VmDetails, VmView } from '../../src/api/views.ts';
 import { DIST, Dom0Usher } from './dom0-usher.ts';
 import { PV_GUEST, pvCfg } from './guests.ts';
 
@@ -54,6 +54,9 @@ describe('domains of no VM on real Xen', () => {
     const [stranger] = (await usher.ask<VmView[]>('vm.list', { isAll: true })).filter((vm) => vm.isStranger);
     assert.deepEqual(stranger?.devices, [`dom0:${busid}`]);
     await usher.ask('usb.unassign', { assignment: 1 });
+    const { because, changes } = await usher.ask<ExplainView>('usb.explain', { device: `dom0:${busid}` });
+    assert.match(because.join(' '), /Others attached it to the domain plain, which is no VM of Usher/);
+    assert.deepEqual(changes, [], 'nothing is offered that would be refused');
   });
 
   it('it is adopted as it runs, and keeps its device until somebody says otherwise', async () => {
