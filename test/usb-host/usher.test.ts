@@ -92,7 +92,6 @@ describe('Usher on a real host', () => {
     const other = await inner.ask<ExplainView>('usb', 'explain', 'dom0:1-4');
     assert.equal(other.state, 'left');
     await assert.rejects(inner.usher('usb', 'attach', inner.vm, 'dom0:1-4', '--force'), /last USB keyboard/);
-    await inner.rig.unplug(4);
   });
 
   it('a stick that the host has mounted is not taken, and says why; unmounted, it goes', async () => {
@@ -134,7 +133,7 @@ describe('Usher on a real host', () => {
     await Promise.all(['2-5', '2-6'].map((busid) => inner.rig.waitForDevice(busid)));
     await inner.startDaemon();
     await hearContent(since);
-    assert.deepEqual(await devices(), { 'dom0:2-5': 'left', 'dom0:2-6': 'attached' });
+    assert.deepEqual(await devices(), { 'dom0:1-4': 'left', 'dom0:2-5': 'left', 'dom0:2-6': 'attached' });
     assert.equal((await inner.said()).slice(since).filter((line) => line.includes(' usb- ')).length, 2);
   });
 
