@@ -69,7 +69,8 @@ export const NEEDS: { readonly [A in Action]: Need } = {
   'usb.reconcile': { about: 'host' },
   'policy.show': { about: 'host' },
   'policy.load': { about: 'host', right: 'write' },
-  'policy.diff': { about: 'host' },
+  // Parsing what is made for it takes seconds, in which the daemon does nothing else.
+  'policy.diff': { about: 'host', right: 'control' },
   'policy.explain': { about: 'device' },
   'trial.list': { about: 'host' },
   'trial.confirm': { about: 'host' },

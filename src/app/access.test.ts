@@ -146,7 +146,7 @@ const TABLE: { readonly [A in Action]: readonly (readonly [params: object, who: 
   'usb.reconcile': [[{}, 'RDAC']],
   'policy.show': [[{}, 'RDAGC']],
   'policy.load': [[{}, 'RDA']],
-  'policy.diff': [[{ content: 'rules: []' }, 'RDAGC']],
+  'policy.diff': [[{ content: 'rules: []' }, 'RDAC']],
   'policy.explain': [
     [{ device: 'dom0:1-1' }, 'RDAGCLWVS'],
     [{ device: 'dom0:1-2' }, 'RDAGCS'],

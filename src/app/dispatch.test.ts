@@ -10,6 +10,7 @@ import { Dispatcher, type Handlers } from './dispatch.ts';
 
 const OWN: Actor = { uid: 500, pid: 1, user: 'own' };
 const OTHER: Actor = { uid: 501, pid: 2, user: 'eve' };
+const READER: Actor = { uid: 502, pid: 3, user: 'ada' };
 const NOTHING_HEARD = { notify() {}, signal: new AbortController().signal };
 
 type Intent = Parameters<AuditTrail['intend']>[0];
@@ -41,7 +42,12 @@ function stage(handlers: Partial<Record<keyof Handlers, () => Promise<unknown>>>
   let looks = 0;
   const dispatcher = new Dispatcher({
     handlers: all,
-    access: new Access({ entries: [], subjects, hasGroups: false, ownUid: OWN.uid }),
+    access: new Access({
+      entries: [{ to: { user: READER.uid }, may: 'read' }],
+      subjects,
+      hasGroups: false,
+      ownUid: OWN.uid,
+    }),
     audit,
     denials: new Denials({ audit, clock, log: silentLog }),
     stateOf: () => ({ look: ++looks }),
@@ -125,7 +131,7 @@ test('denials of one user are written so often in a minute and no more; the next
   const { perform, conclusions, clock } = stage();
   for (let i = 0; i < 100; i++) await failsWith('denied', perform('vm.list', {}, OTHER));
   assert.equal(conclusions.length, 30);
-  await failsWith('denied', perform('vm.list', {}, { ...OTHER, uid: 502 }));
+  await failsWith('denied', perform('vm.list', {}, { ...OTHER, uid: 503 }));
   assert.equal(conclusions.length, 31, 'another user has rows of his own');
   await clock.advance(60_000);
   await failsWith('denied', perform('vm.list', {}, OTHER));
@@ -150,4 +156,18 @@ test('the content of a config is in the trail by its length', async () => {
   const { perform, intents } = stage();
   await perform('vm.create', { content: 'name = ä\n' });
   assert.deepEqual(intents[0]?.details, { contentBytes: 10 });
+});
+
+test('a preview tells what the operation would: who may not perform that is told nothing', async () => {
+  const { perform, told } = stage();
+  for (const params of [{ path: '/etc/shadow' }, { content: 'name = work' }]) {
+    await failsWith('denied', perform('preview', { operation: 'vm.create', params }, READER));
+  }
+  await failsWith(
+    'denied',
+    perform('preview', { operation: 'usb.attach', params: { device: 'dom0:1-1', vm: 'x' } }, OTHER),
+  );
+  assert.ok(!told.includes('handle preview'));
+  await perform('preview', { operation: 'vm.create', params: { path: '/etc/work.cfg' } });
+  assert.ok(told.includes('handle preview'));
 });

@@ -57,6 +57,11 @@ export class Dispatcher {
     const operation = knownOperation(untrustedOperation);
     this.#admit(operation, untrustedParams, call.actor);
     const params = validParams(operation, untrustedParams);
+    if (operation === 'preview') {
+      // What it tells is what the operation would: files of the host, whether a VM or a device is there.
+      const asked = params as Params<'preview'>;
+      this.#admit(knownOperation(asked.operation), asked.params, call.actor);
+    }
     const { access, audit, stateOf } = this.#options;
     if (OPERATIONS[operation].class === 'read') {
       return access.visible(operation, await this.#handle(operation, params, call), call.actor);

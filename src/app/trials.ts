@@ -6,8 +6,9 @@ import type { Inventory, StoredTrial } from '../inventory/inventory.ts';
 import type { Clock } from '../lib/clock.ts';
 import { Fault, messageOf } from '../lib/fault.ts';
 import type { Log } from '../lib/log.ts';
-import type { Undo } from '../model/assignment.ts';
+import type { Hold, Undo } from '../model/assignment.ts';
 import type { Publish } from '../model/event.ts';
+import { deviceKey } from '../model/usb.ts';
 
 export interface TrialsOptions {
   readonly inventory: Pick<
@@ -21,7 +22,10 @@ export interface TrialsOptions {
   readonly onUndone: () => void;
 }
 
-/** INVARIANTS: a trial is stored before its change is made and until it was confirmed or undone. */
+/**
+ * INVARIANTS: a trial is stored before its change is made (of an assignment, whose number it needs, in the same turn of the
+ * loop) and until it was confirmed or undone; what comes back was never on trial itself.
+ */
 export class Trials {
   readonly #options: TrialsOptions;
   readonly #timers = new Map<number, () => void>();
@@ -71,7 +75,21 @@ export class Trials {
     return ended;
   }
 
-  /** Takes a trial back whose change was not made after all. */
+  /** Gives the trial that the present policy is on. */
+  ofPolicy(): StoredTrial | undefined {
+    return this.list().find(({ undo }) => undo.do === 'policy');
+  }
+
+  /** Gives what a hold is to give way to when it is undone: not itself what is on trial, but what held before that. */
+  beforeHold(now: Hold | undefined): { readonly before: Hold | undefined; readonly trial?: StoredTrial } {
+    for (const trial of this.list()) {
+      const { undo } = trial;
+      if (undo.do === 'hold' && now !== undefined && isSame(undo.hold, now)) return { before: undo.before, trial };
+    }
+    return { before: now };
+  }
+
+  /** Takes a trial back whose change was not made after all, or that another one has overtaken. */
   withdraw(id: number): void {
     this.#forget(id);
   }
@@ -100,8 +118,8 @@ export class Trials {
   /** A hand that came later stays. */
   #undoHold({ hold, before }: Extract<Undo, { do: 'hold' }>): void {
     const { inventory } = this.#options;
-    const now = inventory.holds().find(({ backend, busid }) => backend === hold.backend && busid === hold.busid);
-    if (now?.createdAt !== hold.createdAt) return;
+    const now = inventory.holds().find((other) => deviceKey(other) === deviceKey(hold));
+    if (now === undefined || !isSame(now, hold)) return;
     if (before === undefined) inventory.dropHold(hold);
     else inventory.putHold(before);
   }
@@ -111,4 +129,8 @@ export class Trials {
     this.#timers.delete(id);
     this.#options.inventory.removeTrial(id);
   }
+}
+
+function isSame(a: Hold, b: Hold): boolean {
+  return deviceKey(a) === deviceKey(b) && a.createdAt === b.createdAt && a.kind === b.kind && a.vm === b.vm;
 }

@@ -7,7 +7,7 @@ import { type Clock, systemClock } from '../lib/clock.ts';
 import { Fault, isFault } from '../lib/fault.ts';
 import { type Database, openDatabase, type Statement } from '../lib/sqlite.ts';
 import { nearest, printable } from '../lib/text.ts';
-import type { Assignment, Hold, Question, Undo } from '../model/assignment.ts';
+import { type Assignment, formatDevicePattern, type Hold, type Question, type Undo } from '../model/assignment.ts';
 import { isUuid, newUuid, parseUuid, parseVmName, type VmUuid } from '../model/ids.ts';
 import { deviceKey } from '../model/usb.ts';
 import type { DriverName, VmConfig, VmRecord } from '../model/vm.ts';
@@ -250,6 +250,19 @@ export class Inventory {
   addAssignment(wish: Pick<Assignment, 'vm' | 'pattern' | 'mode'>): Assignment {
     return this.#change('wishes', () => {
       this.#recordOf(wish.vm);
+      return this.#wishes.addAssignment({ ...wish, createdAt: this.#clock.now() });
+    });
+  }
+
+  /** Stores an assignment in the place of the one of that VM with the same pattern, if there is one. @throws Fault `vm.not_found` */
+  putAssignment(wish: Pick<Assignment, 'vm' | 'pattern' | 'mode'>): Assignment {
+    return this.#change('wishes', () => {
+      this.#recordOf(wish.vm);
+      const text = formatDevicePattern(wish.pattern);
+      const same = this.#wishes
+        .assignments()
+        .find(({ vm, pattern }) => vm === wish.vm && formatDevicePattern(pattern) === text);
+      if (same !== undefined) this.#wishes.removeAssignment(same.id);
       return this.#wishes.addAssignment({ ...wish, createdAt: this.#clock.now() });
     });
   }

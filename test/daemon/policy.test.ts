@@ -146,6 +146,27 @@ test('on trial the former policy comes back by itself; confirmed, the new one st
   await deviceIs('attached', 'work');
 });
 
+test('what comes back was not on trial itself, and what is loaded for good ends the trial', async () => {
+  await policy(TABLETS);
+  await stage.usher('policy', 'load', '--confirm', '1s');
+  await policy(TABLETS.replaceAll('work', 'play'));
+  await stage.usher('policy', 'load', '--confirm', '2s');
+  await deviceIs('attached', 'play');
+  assert.equal((await stage.ask<TrialView[]>('trials')).length, 1);
+  await deviceIs('left');
+  assert.equal((await stage.ask<PolicyView>('policy', 'show')).rules, 0, 'neither of the two that were tried');
+  await stage.usher('policy', 'load', '--confirm', '1s');
+  await stage.usher('policy', 'load');
+  assert.deepEqual(await stage.ask<TrialView[]>('trials'), []);
+  await deviceIs('attached', 'play');
+  await policy('rules: []\n');
+  await stage.usher('policy', 'load');
+  await stage.usher('usb', 'attach', 'work', 'virtual:1-1', '--confirm', '60s');
+  await stage.usher('usb', 'attach', 'play', 'virtual:1-1', '--confirm', '1s');
+  await deviceIs('left');
+  assert.deepEqual(await stage.ask<TrialView[]>('trials'), []);
+});
+
 test('what is on trial when the daemon dies is undone by the next one', async () => {
   await policy(TABLETS);
   await stage.usher('policy', 'load', '--confirm', '60s');

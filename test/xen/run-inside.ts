@@ -37,7 +37,10 @@ export async function insideCargo(...sources: readonly string[]): Promise<{ fold
     format: 'esm',
     logLevel: 'warning',
     external: ['koffi'],
-    banner: { js: "import { createRequire } from 'node:module'; const require = createRequire('/cargo/dist/');" },
+    // Under a name of its own: what is bundled may import createRequire, too.
+    banner: {
+      js: "import { createRequire as requireOf } from 'node:module'; const require = requireOf('/cargo/dist/');",
+    },
   });
   return { folder, remove: () => rm(folder, { recursive: true }) };
 }

@@ -62,9 +62,5 @@ function remember({ inventory, router }: Parts, device: UsbDevice, { uuid: vm }:
   const { backend, busid, deviceId } = device;
   const isTwin = (router.verdictOf(deviceKey(device))?.twins.length ?? 0) > 0;
   const pattern = isTwin ? { port: { backend, busid }, deviceId } : { deviceId };
-  const same = inventory.assignments().find((other) => other.vm === vm && other.pattern.deviceId === deviceId);
-  if (same !== undefined && same.pattern.port?.busid === (isTwin ? busid : undefined)) {
-    inventory.removeAssignment(same.id);
-  }
-  inventory.addAssignment({ vm, pattern, mode: 'auto' });
+  inventory.putAssignment({ vm, pattern, mode: 'auto' });
 }

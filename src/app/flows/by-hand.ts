@@ -50,7 +50,8 @@ export async function attachByHand(
     ...(slot === undefined ? {} : { slot }),
     ...(isForced === true ? { isForced } : {}),
   };
-  const before = engine.inventory.holds().find((other) => deviceKey(other) === key);
+  const now = engine.inventory.holds().find((other) => deviceKey(other) === key);
+  const { before, trial: overtaken } = engine.trials.beforeHold(now);
   const what = `${key} was attached to VM ${record.name} by hand`;
   const trial =
     confirmSeconds === undefined ? undefined : engine.trials.begin(what, { do: 'hold', hold, before }, confirmSeconds);
@@ -60,6 +61,7 @@ export async function attachByHand(
     if (trial !== undefined) engine.trials.withdraw(trial.id);
     throw error;
   }
+  if (overtaken !== undefined) engine.trials.withdraw(overtaken.id);
   return trial;
 }
 

@@ -33,7 +33,8 @@ export function policyHandlers(engine: Engine): PolicyHandlers {
       return { ...summary(), text: printPolicy(policy.policy) };
     },
     async 'policy.load'({ confirmSeconds }) {
-      const before = policy.held.text ?? '';
+      const overtaken = trials.ofPolicy();
+      const before = overtaken?.undo.do === 'policy' ? overtaken.undo.text : (policy.held.text ?? '');
       const trial =
         confirmSeconds === undefined
           ? undefined
@@ -44,6 +45,7 @@ export function policyHandlers(engine: Engine): PolicyHandlers {
         if (trial !== undefined) trials.withdraw(trial.id);
         throw error;
       }
+      if (overtaken !== undefined) trials.withdraw(overtaken.id);
       return { ...summary(), ...(trial === undefined ? {} : { trial: trialView(trial) }) };
     },
     async 'policy.diff'({ content }) {
