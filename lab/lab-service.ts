@@ -25,6 +25,8 @@ export interface LabAnswer {
 const CONNECT_TIMEOUT_MS = 5_000;
 /** A reboot takes a quarter of a minute on an idle machine. */
 const ANSWER_TIMEOUT_MS = 5 * 60_000;
+/** The status of a script that was killed, as one is for its time. */
+const KILLED = 137;
 const MAX_LINE_BYTES = 32 * 1024 * 1024;
 
 /** Gives the socket's place, whose folder is made: one lab of a user at a time. */
@@ -87,8 +89,13 @@ async function perform(xen: XenHost, command: LabCommand): Promise<LabAnswer> {
     case 'list':
       return done(xen.hands.plugged.map(shown).join('\n') || 'nothing is plugged in');
     case 'run': {
+      const start = performance.now();
       const { status, output } = await xen.host.run(command.script, { timeoutMs: command.seconds * 1000 });
-      return { text: output, status };
+      const isOver = status === KILLED && performance.now() - start >= command.seconds * 1000;
+      return {
+        text: isOver ? `${output}lab: ended after ${command.seconds} seconds; --seconds gives more\n` : output,
+        status,
+      };
     }
     case 'freeze':
       await xen.host.freeze();

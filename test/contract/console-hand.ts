@@ -14,7 +14,9 @@ export interface ConsoleHandOptions {
 }
 
 const ANSWER_TIMEOUT_MS = 20_000;
+/** The first wait for a ping; each later one is twice as long, so that a slow guest is not kept busy by the pings alone. */
 const PING_TIMEOUT_MS = 500;
+const MAX_PING_TIMEOUT_MS = 4_000;
 /** After a while without an answer a question is put again: a serial port may sleep over the first one after a save. */
 const ASK_AGAIN_MS = 3_000;
 const TYPING_MS = 500;
@@ -45,11 +47,17 @@ export function consoleHand({ connect, bootTimeoutMs, kill }: ConsoleHandOptions
   return {
     waitReady: () =>
       use(async (console) => {
-        // What is typed before the guest listens may be lost, so it is asked until it answers.
+        // One that boots says so. Another is asked until it answers, to whichever ping: what is typed may be lost.
         const what = 'The answer of the guest';
+        const word = newUuid().slice(0, 8);
+        const ready = new RegExp(`pong ${word}|USHER-GUEST ready `);
+        const since = console.position;
+        let waitMs = PING_TIMEOUT_MS;
         await pollUntil({ what, timeoutMs: bootTimeoutMs, everyMs: 10 }, async () => {
-          const word = newUuid().slice(0, 8);
-          return console.ask(`ping ${word}`, new RegExp(`pong ${word}`), PING_TIMEOUT_MS).catch(() => undefined);
+          console.command(`ping ${word}`);
+          const timeoutMs = waitMs;
+          waitMs = Math.min(2 * waitMs, MAX_PING_TIMEOUT_MS);
+          return console.waitFor(ready, { timeoutMs, since }).catch(() => undefined);
         });
       }),
     bootId: async () => (await askUntilAnswered('boot', /USHER-GUEST boot /))[2] ?? '',
