@@ -1,6 +1,6 @@
 /**
- * Finds the rules that may match a device, in their order, without trying all of them: by product, by port, by class.
- * Never leaves out a rule that matches; whether one does is asked of it.
+ * Finds the rules that may match a device, in their order, without trying all of them: by product and serial, by port, by
+ * class. Never leaves out a rule that matches; whether one does is asked of it.
  */
 import type { Rule } from './policy.ts';
 import { classByteOf, type InterfaceSet, setsOf, setsWithCompanions } from './policy-class.ts';
@@ -39,9 +39,10 @@ function keysOf({ match }: Rule): readonly string[] | undefined {
 }
 
 function idKey(pattern: string): string | undefined {
-  const [vendor = '*', product = '*'] = pattern.split(':');
+  const [vendor = '*', product = '*', serial = '*'] = pattern.split(':');
   if (vendor.includes('*')) return undefined;
-  return product.includes('*') ? `v ${vendor}` : `p ${vendor}:${product}`;
+  if (product.includes('*')) return `v ${vendor}`;
+  return serial.includes('*') ? `p ${vendor}:${product}` : `s ${vendor}:${product}:${serial}`;
 }
 
 function portKey(pattern: string): string | undefined {
@@ -71,8 +72,13 @@ function unique(keys: readonly (string | undefined)[] | undefined): readonly str
 }
 
 function keysOfSubject({ device, idFields, interfaces }: Subject): Set<string> {
-  const [vendor, product] = idFields;
-  const keys = new Set([`v ${vendor}`, `p ${vendor}:${product}`, `at ${device.backend}:${device.busid}`]);
+  const [vendor, product, serial] = idFields;
+  const keys = new Set([
+    `v ${vendor}`,
+    `p ${vendor}:${product}`,
+    `s ${vendor}:${product}:${serial}`,
+    `at ${device.backend}:${device.busid}`,
+  ]);
   for (const number of interfaces) keys.add(`c ${number >>> 16}`);
   return keys;
 }

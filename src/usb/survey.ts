@@ -84,6 +84,7 @@ export function survey({ observed, desired, memory, now, wallNow, namesOf }: Pla
         return vm === undefined ? undefined : nameOf(vm);
       },
     ).verdicts;
+  const unseen = observed.vms.filter(({ isUnknown }) => isUnknown === true);
   const isTimed = policy.rules.some(({ when }) => when?.time !== undefined || when?.days !== undefined);
   return {
     vmsByName,
@@ -107,7 +108,6 @@ export function survey({ observed, desired, memory, now, wallNow, namesOf }: Pla
     now,
     claimsOn,
     unseenHolderOf(device) {
-      const unseen = observed.vms.filter(({ isUnknown }) => isUnknown === true);
       if (unseen.length === 0) return undefined;
       const ruled = policy.mode === 'enforce' ? rulesMatching(policy, device, namesOf) : [];
       const named = new Set(ruled.flatMap(({ one }) => vmsOf(one.rule.action)));
