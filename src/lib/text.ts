@@ -6,8 +6,12 @@
  */
 const HARMFUL = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]/gu;
 
+/** What most strings are: nothing in it does harm, and a letter is a character. */
+const PLAIN = /^[\x20-\x7e]*$/;
+
 /** Escapes harmful characters as `\u{202e}` and cuts to `maxLength` characters with an ellipsis. */
 export function printable(untrusted: string, maxLength = 126): string {
+  if (untrusted.length <= maxLength && PLAIN.test(untrusted)) return untrusted;
   const characters = [...untrusted];
   const cut = characters.length > maxLength ? [...characters.slice(0, maxLength - 1), '…'] : characters;
   return cut.join('').replaceAll(HARMFUL, (mark) => `\\u{${mark.codePointAt(0)?.toString(16)}}`);

@@ -170,18 +170,19 @@ function compileId(pattern: string): Test {
   };
 }
 
-function shownValue(field: MatchField, { device, idFields, interfaces, names }: Subject): string {
+function shownValue(field: MatchField, subject: Subject): string {
+  const { device } = subject;
   switch (field) {
     case 'id':
     case 'switches':
       return device.deviceId;
     case 'vendor':
     case 'product':
-      return names[field];
+      return subject.names[field];
     case 'serial':
-      return idFields[2] ?? '';
+      return subject.idFields[2] ?? '';
     case 'class':
-      return interfaces.map((number) => number.toString(16).padStart(6, '0')).join(' ');
+      return subject.interfaces.map((number) => number.toString(16).padStart(6, '0')).join(' ');
     case 'port':
     case 'hub':
       return `${device.backend}:${device.busid}`;
