@@ -1,5 +1,5 @@
 /** A benchmark's result as data, and its lines of the table. What is measured is told by the benchmarks themselves. */
-import { type Ratio, ratioOfMedians, type Summary, summarize } from './statistics.ts';
+import { type Ratio, ratioAt, type Summary, summarize } from './statistics.ts';
 
 export type Unit = 'ms' | 'MiB' | '1/s' | 'requests';
 
@@ -17,6 +17,7 @@ export interface Figure {
   /** What it is compared with, measured in turns with ours. */
   readonly floor?: { readonly what: string } & Summary;
   readonly ratio?: Ratio;
+  readonly ratioOf?: 'p50' | 'p99';
   readonly goals: readonly (Goal & { readonly is: number; readonly isMet: boolean })[];
 }
 
@@ -28,12 +29,14 @@ export function figure(
   more: {
     readonly floor?: { readonly what: string; readonly samples: readonly number[] };
     readonly goals?: readonly Goal[];
+    /** What the ratio is of. Default: the medians. */
+    readonly ratioOf?: 'p50' | 'p99';
   } = {},
 ): Figure {
-  const { floor, goals = [] } = more;
+  const { floor, goals = [], ratioOf = 'p50' } = more;
   const summary = summarize(ours);
   const floorSummary = floor && { what: floor.what, ...summarize(floor.samples) };
-  const ratio = floor && ratioOfMedians(ours, floor.samples);
+  const ratio = floor && ratioAt(ratioOf === 'p50' ? 0.5 : 0.99, ours, floor.samples);
   const measured = (of: Goal['of']): number => {
     if (of === 'ratio') return ratio?.value ?? Number.NaN;
     if (of === 'over floor') return summary.p50 - (floorSummary?.p50 ?? Number.NaN);
@@ -44,7 +47,7 @@ export function figure(
     unit,
     ours: summary,
     ...(floorSummary === undefined ? {} : { floor: floorSummary }),
-    ...(ratio === undefined ? {} : { ratio }),
+    ...(ratio === undefined ? {} : { ratio, ratioOf }),
     goals: goals.map((goal) => ({ ...goal, is: measured(goal.of), isMet: measured(goal.of) <= goal.atMost })),
   };
 }
@@ -61,7 +64,7 @@ export function tableOf(figures: readonly Figure[]): string[] {
   });
 }
 
-function cellsOf({ what, unit, ours, floor, ratio, goals }: Figure): string[] {
+function cellsOf({ what, unit, ours, floor, ratio, ratioOf = 'p50', goals }: Figure): string[] {
   const isMissed = goals.some((goal) => !goal.isMet);
   return [
     what,
@@ -69,9 +72,13 @@ function cellsOf({ what, unit, ours, floor, ratio, goals }: Figure): string[] {
     withUnit(ours.p99, unit),
     String(ours.count),
     floor?.what ?? '',
-    floor === undefined ? '' : withUnit(floor.p50, unit),
+    floor === undefined ? '' : `${ratioOf === 'p99' ? 'p99 ' : ''}${withUnit(floor[ratioOf], unit)}`,
     ratio === undefined ? '' : `${ratio.value.toFixed(2)} (${ratio.low.toFixed(2)}–${ratio.high.toFixed(2)})`,
-    goals.map(({ of, atMost }) => (of === 'ratio' ? `<= ${atMost}x` : `${of} <= ${withUnit(atMost, unit)}`)).join(', '),
+    goals
+      .map(({ of, atMost }) =>
+        of === 'ratio' ? `${ratioOf === 'p99' ? 'p99 ' : ''}<= ${atMost}x` : `${of} <= ${withUnit(atMost, unit)}`,
+      )
+      .join(', '),
     goals.length === 0 ? '' : isMissed ? `MISSED${goals.length === 1 ? '' : missed(goals)}` : 'met',
   ];
 }

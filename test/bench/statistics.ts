@@ -12,7 +12,7 @@ export interface Summary {
   readonly max: number;
 }
 
-/** A quotient of two medians, and how far chance could have moved it: nine of ten such runs fall between low and high. */
+/** A quotient of two medians or other percentiles, and how far chance could have moved it: nine of ten such runs fall between low and high. */
 export interface Ratio {
   readonly value: number;
   readonly low: number;
@@ -40,16 +40,21 @@ export function percentile(sorted: readonly number[], share: number): number {
   return value;
 }
 
-/** Divides the median of one set of samples by that of another; the range is a bootstrap's, the same in every run. */
-export function ratioOfMedians(samples: readonly number[], floor: readonly number[]): Ratio {
+/**
+ * Divides one set of samples by another, each by the sample that `share` (0 to 1) of it do not exceed: 0.5 for medians. The
+ * range is a bootstrap's, the same in every run.
+ */
+export function ratioAt(share: number, samples: readonly number[], floor: readonly number[]): Ratio {
   const random = seededRandom(1);
-  const resampled = Array.from(
-    { length: RESAMPLES },
-    () => median(draw(samples, random)) / median(draw(floor, random)),
-  );
+  const at = (list: readonly number[]) =>
+    percentile(
+      list.toSorted((a, b) => a - b),
+      share,
+    );
+  const resampled = Array.from({ length: RESAMPLES }, () => at(draw(samples, random)) / at(draw(floor, random)));
   resampled.sort((a, b) => a - b);
   return {
-    value: median(samples) / median(floor),
+    value: at(samples) / at(floor),
     low: percentile(resampled, 0.05),
     high: percentile(resampled, 0.95),
   };
@@ -57,17 +62,28 @@ export function ratioOfMedians(samples: readonly number[], floor: readonly numbe
 
 export type Measure<Sample> = (round: number) => Promise<Sample> | Sample;
 
+export interface Turns {
+  readonly rounds: number;
+  readonly warmUps: number;
+  /** When this time is over no round is begun, but for the first few: a busy machine gives fewer samples, not a longer run. */
+  readonly budgetMs?: number;
+}
+
+const LEAST_ROUNDS = 3;
+
 /**
  * Takes samples of several things in turns. Each round measures each thing once; who is first changes from round to
  * round. Rounds before `warmUps` are not kept.
  */
 export async function measureInTurns<Name extends string, Sample>(
   measures: Readonly<Record<Name, Measure<Sample>>>,
-  { rounds, warmUps }: { readonly rounds: number; readonly warmUps: number },
+  { rounds, warmUps, budgetMs = Number.POSITIVE_INFINITY }: Turns,
 ): Promise<Record<Name, Sample[]>> {
   const names = Object.keys(measures) as Name[];
   const samples = Object.fromEntries(names.map((name) => [name, [] as Sample[]])) as Record<Name, Sample[]>;
+  const until = performance.now() + budgetMs;
   for (let round = 0; round < warmUps + rounds; round++) {
+    if (round >= warmUps + LEAST_ROUNDS && performance.now() > until) break;
     for (let i = 0; i < names.length; i++) {
       const name = names[(round + i) % names.length] as Name;
       const sample = await measures[name](round);
@@ -75,14 +91,6 @@ export async function measureInTurns<Name extends string, Sample>(
     }
   }
   return samples;
-}
-
-/** The same nearest rank as `p50`, so that the ratio is that of the figures that are shown. */
-function median(samples: readonly number[]): number {
-  return percentile(
-    samples.toSorted((a, b) => a - b),
-    0.5,
-  );
 }
 
 function draw(samples: readonly number[], random: () => number): number[] {
