@@ -4,7 +4,7 @@
  * answers with the same bytes is asked in turns: what the machine alone makes of its reads is in the table too.
  */
 import { once } from 'node:events';
-import { writeFile } from 'node:fs/promises';
+import { rm, writeFile } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { vmSocketPath } from '../../src/config/places.ts';
@@ -72,6 +72,7 @@ async function readAll({ home }: Fleet): Promise<Record<Read, number[]>> {
     monitor.destroy();
     bare.destroy();
     await peer.end();
+    await rm(socket);
   }
 }
 

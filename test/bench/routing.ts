@@ -23,6 +23,7 @@ const SIZES = [
   { count: MOST, rounds: 6, busyRounds: 5, times: 1 },
 ] as const;
 const REPLUG_ROUNDS = 8;
+const SYSFS_MOST = 20;
 const WAIT_ROUNDS = 10;
 const WARM_UPS = 1;
 const BUDGET_MS = 12_000;
@@ -57,7 +58,7 @@ export const routing: Benchmark = {
       const idle = await plugs(stages, 'idle');
       const others = [...(await replugs(stages)), ...(await waits(stages, shared))];
       const busy = await whileStarting(shared, tell, () => plugs(stages, 'busy'));
-      return [...idle, ...busy, ...others, ...(await sysfsReads(MOST))];
+      return [...idle, ...busy, ...others, ...(await sysfsReads(SYSFS_MOST))];
     } finally {
       await Promise.all([bare, auto, vhotplug, qubes].map((stage) => stage.clear()));
     }

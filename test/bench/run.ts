@@ -16,14 +16,13 @@ import { monitorSocket } from './monitor-socket.ts';
 import { planner } from './planner.ts';
 import { reads } from './reads.ts';
 import { recovery } from './recovery.ts';
-import { replug } from './replug.ts';
 import { routing } from './routing.ts';
 import { xen } from './xen.ts';
 import { xenstore } from './xenstore.ts';
 
 /** The ones that end the daemon come last. */
 const BENCHMARKS: readonly Benchmark[] = [
-  ...[attach, routing, replug, planner, list, reads, monitorSocket, xenstore, xen],
+  ...[attach, routing, planner, list, reads, monitorSocket, xenstore, xen],
   ...[memory, recovery],
 ];
 

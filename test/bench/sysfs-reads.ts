@@ -11,10 +11,12 @@ import { type Figure, figure } from './figures.ts';
 import { measureInTurns } from './statistics.ts';
 
 const ROUNDS = 30;
-const WARM_UPS = 5;
+const WARM_UPS = 1;
+const BUDGET_MS = 8_000;
 /** What is there before. */
 const PRESENT = 20;
 const FIRST_DEVNUM = 2;
+const PORTS_OF_HUB = 7;
 
 /** Measures with one device at once and with `most`. */
 export async function sysfsReads(most: number): Promise<Figure[]> {
@@ -22,9 +24,11 @@ export async function sysfsReads(most: number): Promise<Figure[]> {
   for (const count of [1, most]) {
     const tree = new SysfsTree();
     try {
+      const nodes = nodeFolder(tree);
+      for (let i = 0; i < PRESENT; i++) plug(tree, nodes, i);
       const { ours, floor } = await measureInTurns(
-        { ours: () => read(tree, count), floor: () => watched(tree, count) },
-        { rounds: ROUNDS, warmUps: WARM_UPS },
+        { ours: () => read(tree, nodes, count), floor: () => watched(tree, nodes, count) },
+        { rounds: ROUNDS, warmUps: WARM_UPS, budgetMs: BUDGET_MS },
       );
       figures.push(
         figure(`node made -> read from sysfs, ${count === 1 ? '1 device' : `${count} devices at once`}`, 'ms', ours, {
@@ -39,9 +43,7 @@ export async function sysfsReads(most: number): Promise<Figure[]> {
 }
 
 /** Gives how long it took from the first new node until all new devices were listed. */
-async function read(tree: SysfsTree, count: number): Promise<number> {
-  const nodes = nodeFolder(tree);
-  for (let i = 0; i < PRESENT; i++) plug(tree, nodes, i);
+async function read(tree: SysfsTree, nodes: string, count: number): Promise<number> {
   const source = new SysfsSource({ sysRoot: tree.root, devRoot: join(tree.root, 'dev'), bootId: 'bench' });
   await source.list();
   const listed = new Promise<void>((resolve) => {
@@ -56,20 +58,18 @@ async function read(tree: SysfsTree, count: number): Promise<number> {
   const start = fill(tree, nodes, count);
   await listed;
   const ms = performance.now() - start;
-  empty(tree, nodes, PRESENT + count);
+  empty(tree, nodes, count);
   return ms;
 }
 
-async function watched(tree: SysfsTree, count: number): Promise<number> {
-  const nodes = nodeFolder(tree);
-  for (let i = 0; i < PRESENT; i++) plug(tree, nodes, i);
+async function watched(tree: SysfsTree, nodes: string, count: number): Promise<number> {
   const watcher = watch(nodes);
   const changed = once(watcher, 'change');
   const start = fill(tree, nodes, count);
   await changed;
   const ms = performance.now() - start;
   watcher.close();
-  empty(tree, nodes, PRESENT + count);
+  empty(tree, nodes, count);
   return ms;
 }
 
@@ -87,14 +87,18 @@ function plug(tree: SysfsTree, nodes: string, index: number): void {
 }
 
 function describe(tree: SysfsTree, index: number): void {
-  tree.plug(`1-${index + 1}`, { descriptors: 'stick', devnum: FIRST_DEVNUM + index, serial: `S${index}` });
+  tree.plug(busidOf(index), { descriptors: 'stick', devnum: FIRST_DEVNUM + index, serial: `S${index}` });
 }
 
 function empty(tree: SysfsTree, nodes: string, count: number): void {
-  for (let i = 0; i < count; i++) {
-    tree.unplug(`1-${i + 1}`);
+  for (let i = PRESENT; i < PRESENT + count; i++) {
+    tree.unplug(busidOf(i));
     rmSync(nodeOf(nodes, i));
   }
+}
+
+function busidOf(index: number): string {
+  return `1-${1 + Math.floor(index / PORTS_OF_HUB)}.${1 + (index % PORTS_OF_HUB)}`;
 }
 
 function nodeFolder(tree: SysfsTree): string {
