@@ -18,7 +18,7 @@ import { whileStarting } from './starts.ts';
 import { measureInTurns } from './statistics.ts';
 
 const ROUNDS = 300;
-const WARM_UPS = 20;
+const WARM_UPS = 5;
 const BUDGET_MS = 30_000;
 const CONNECT_MS = 5_000;
 const VM = 'sim-0';
