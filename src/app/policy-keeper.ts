@@ -3,11 +3,11 @@
  * be taken leaves the one before in its place, also over a restart of the daemon.
  */
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { configFault, formatDiagnostic } from '../config/diagnostics.ts';
 import type { Inventory } from '../inventory/inventory.ts';
 import { errnoOf, Fault, isFault, messageOf } from '../lib/fault.ts';
 import type { Log } from '../lib/log.ts';
+import { readRegularText } from '../lib/regular-file.ts';
 import { EMPTY_POLICY, type Policy } from '../model/policy.ts';
 
 export interface PolicyKeeperOptions {
@@ -25,6 +25,8 @@ export interface HeldPolicy {
   readonly warnings: readonly string[];
 }
 
+/** What is longer than this is not even read; the parser has a limit of its own. */
+const MAX_BYTES = 2 * 1024 * 1024;
 const NO_POLICY: HeldPolicy = { policy: EMPTY_POLICY, warnings: [] };
 /** The text of the policy that holds, for the next daemon; empty for none. */
 const TEXT_NOTE = 'policy';
@@ -128,8 +130,9 @@ export class PolicyKeeper {
   async #read(): Promise<string | undefined> {
     const { file } = this.#options;
     try {
-      return await readFile(file, 'utf8');
+      return await readRegularText(file, MAX_BYTES);
     } catch (error) {
+      if (isFault(error)) throw error;
       if (errnoOf(error) === 'ENOENT') return undefined;
       throw new Fault('file.unreadable', { file, what: messageOf(error) }, { cause: error });
     }

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -47,7 +48,10 @@ test('refuses a file with errors, and one that cannot be read', async () => {
     loadSettings(file),
     (error) => isFault(error, 'config.invalid') && error.message.includes(':1:11:'),
   );
-  await assert.rejects(loadSettings(folder), (error) => isFault(error, 'file.unreadable'));
+  const pipe = join(folder, 'pipe.yaml');
+  execFileSync('mkfifo', [pipe]);
+  for (const path of [folder, pipe])
+    await assert.rejects(loadSettings(path), (error) => isFault(error, 'file.unreadable'));
 });
 
 test('reads who may do what', () => {

@@ -2,9 +2,9 @@
  * The daemon's settings: one table from which the reader, the defaults and the reference page come. Their file is
  * `usherd.yaml`; a daemon without one has the defaults.
  */
-import { readFile } from 'node:fs/promises';
-import { errnoOf, Fault, messageOf } from '../lib/fault.ts';
+import { errnoOf, Fault, isFault, messageOf } from '../lib/fault.ts';
 import { LOG_LEVELS, type LogLevel } from '../lib/log.ts';
+import { readRegularText } from '../lib/regular-file.ts';
 import { listWords } from '../lib/text.ts';
 import type { AccessEntry } from '../model/access.ts';
 import { DRIVER_NAMES, type DriverName } from '../model/vm.ts';
@@ -76,6 +76,8 @@ const texts = (meaning: string): SettingRow<readonly string[]> => ({
 });
 
 const DAY = 86_400;
+/** Far more than settings have. */
+const MAX_BYTES = 2 * 1024 * 1024;
 
 /** Every setting once. */
 export const SETTINGS: { readonly [K in keyof Settings]: SettingRow<Settings[K]> } = {
@@ -142,8 +144,9 @@ export async function loadSettings(
 ): Promise<{ readonly settings: Settings; readonly warnings: readonly string[] }> {
   let text: string;
   try {
-    text = await readFile(file, 'utf8');
+    text = await readRegularText(file, MAX_BYTES);
   } catch (error) {
+    if (isFault(error)) throw error;
     if (errnoOf(error) === 'ENOENT') return { settings: DEFAULT_SETTINGS, warnings: [] };
     throw new Fault('file.unreadable', { file, what: messageOf(error) }, { cause: error });
   }

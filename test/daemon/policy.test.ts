@@ -1,6 +1,7 @@
 /** The policy as a person uses it: check, load, explain, diff, observe, on trial; a bad one changes nothing. Simulated VMs. */
 import assert from 'node:assert/strict';
-import { rm, writeFile } from 'node:fs/promises';
+import { execFileSync } from 'node:child_process';
+import { rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, beforeEach, test } from 'node:test';
 import type { DeviceView, ExplainView, PolicyDiffView, PolicyView, TrialView } from '../../src/api/views.ts';
@@ -80,6 +81,24 @@ test('a policy with errors is refused with every place, and what held holds on, 
   const shown = await stage.ask<PolicyView>('policy', 'show');
   assert.match(shown.problem ?? '', /policy\.yaml:2:5/);
   assert.match(shown.text, /tablets/);
+});
+
+test('what is no file, or endless, is refused at once, and holds up neither the daemon nor its start', async () => {
+  await policy(TABLETS);
+  await stage.usher('policy', 'load');
+  const file = join(stage.home, 'policy.yaml');
+  await rm(file);
+  execFileSync('mkfifo', [file]);
+  const refused = await stage.try('policy', 'load');
+  assert.match(refused.stderr, /policy\.yaml cannot be read: it is not a regular file/);
+  await stage.endDaemon('SIGKILL');
+  await stage.startDaemon(env);
+  await deviceIs('attached', 'work');
+  await rm(file);
+  await writeFile(file, '');
+  await truncate(file, 3 * 1024 ** 3);
+  assert.match((await stage.try('policy', 'load')).stderr, /policy\.yaml cannot be read: it is longer than/);
+  await rm(file);
 });
 
 test('an expectation that does not hold is an error with its line; check and test need no daemon', async () => {
