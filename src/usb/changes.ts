@@ -11,6 +11,7 @@ import {
   matchDevice,
 } from '../model/assignment.ts';
 import type { VmUuid } from '../model/ids.ts';
+import { rulesMatching, vmsOf as vmsOfAction } from '../model/policy-judge.ts';
 import { deviceKey, type UsbDevice } from '../model/usb.ts';
 import type { PowerState } from '../model/vm.ts';
 import { foresee } from './foresee.ts';
@@ -89,9 +90,10 @@ export function applyChange(
 function isWorthIt(apply: Change['apply'], now: Outcome, end: Outcome): boolean {
   switch (apply.do) {
     case 'attach':
-    case 'start':
     case 'restart':
       return end.is === 'attached' && end.vm === apply.vm;
+    case 'start':
+      return end.is === 'attached';
     case 'detach':
       return end.is === 'left';
     case 'assign':
@@ -118,15 +120,29 @@ function candidates(input: PlanInput, device: UsbDevice, { decider, outcome, los
     found.push({ offer, says, command, apply });
   };
   const vmNow = (uuid: VmUuid) => input.observed.vms.find((vm) => vm.uuid === uuid);
+  const offerStart = (vm: VmUuid) => {
+    const { name = '', power, isUnknown } = vmNow(vm) ?? {};
+    if (power === undefined || !STARTABLE.has(power) || isUnknown === true) return;
+    add(`start ${vm}`, `Start VM ${name}`, `usher vm start ${name}`, { do: 'start', vm });
+  };
   if (outcome.is === 'waiting') {
-    const { name = '', power, isUnknown } = vmNow(outcome.vm) ?? {};
-    if (power !== undefined && STARTABLE.has(power) && isUnknown !== true) {
-      add('start', `Start VM ${name}`, `usher vm start ${name}`, { do: 'start', vm: outcome.vm });
-    }
+    const { name = '', power } = vmNow(outcome.vm) ?? {};
+    offerStart(outcome.vm);
     if (outcome.for === 'device model' && power === 'running') {
       add('restart', `Restart VM ${name}`, `usher vm restart ${name}`, { do: 'restart', vm: outcome.vm });
     }
   }
+  if (outcome.is === 'asking' && outcome.until !== undefined) {
+    for (const vm of outcome.vms) {
+      const { name = '' } = vmNow(vm) ?? {};
+      add(`attach ${vm}`, `Answer that VM ${name} may have it`, `usher usb answer ${key} ${name}`, {
+        do: 'attach',
+        vm,
+      });
+    }
+    add('detach', 'Answer that no VM may have it', `usher usb answer ${key} no`, { do: 'detach' });
+  }
+  for (const vm of ruleReader(input).conditionsOf(device).slice(0, MAX_OFFERED_VMS)) offerStart(vm);
   if (decider.by === 'hold') {
     add('release', 'Let assignments decide again', `usher usb release ${key}`, { do: 'release' });
   }
@@ -185,12 +201,15 @@ function narrow(input: PlanInput, device: UsbDevice, tries: readonly Candidate[]
   const { observed, desired } = input;
   const about = new Map([[deviceKey(device), device]]);
   const own = wishesOn(desired, about);
-  const places = new Set([...vmsOf(own), ...tries.flatMap(({ apply }) => ('vm' in apply ? apply.vm : []))]);
+  const rules = ruleReader(input);
+  const offered = tries.flatMap(({ apply }) => ('vm' in apply ? apply.vm : []));
+  const places = new Set([...vmsOf(own), ...rules.targetsOf(device), ...offered]);
   for (const { uuid, domain } of observed.vms) {
     if (domain?.attachments.some((one) => deviceKey(one) === deviceKey(device))) places.add(uuid);
   }
   const isAround = (other: UsbDevice) =>
-    desired.assignments.some(({ vm, pattern }) => places.has(vm) && matchDevice(pattern, other) !== undefined);
+    desired.assignments.some(({ vm, pattern }) => places.has(vm) && matchDevice(pattern, other) !== undefined) ||
+    rules.targetsOf(other).some((vm) => places.has(vm));
   const inside = observed.vms.flatMap(({ uuid, domain }) => (places.has(uuid) ? (domain?.attachments ?? []) : []));
   const held = desired.holds.filter(({ vm }) => vm !== undefined && places.has(vm));
   const near = new Set([...inside, ...held].map(deviceKey));
@@ -198,11 +217,24 @@ function narrow(input: PlanInput, device: UsbDevice, tries: readonly Candidate[]
     if (near.has(deviceKey(other)) || isAround(other)) about.set(deviceKey(other), other);
   }
   const wishes = wishesOn(desired, about);
-  const relevant = new Set([...places, ...vmsOf(wishes)]);
+  const named = [...about.values()].flatMap((other) => [...rules.targetsOf(other), ...rules.conditionsOf(other)]);
+  const relevant = new Set([...places, ...vmsOf(wishes), ...named]);
   const vms = observed.vms.filter(
     ({ uuid, domain }) => relevant.has(uuid) || domain?.attachments.some((one) => about.has(deviceKey(one))),
   );
   return { ...input, observed: { ...observed, devices: [...about.values()], vms }, desired: wishes };
+}
+
+/** Finds the VMs that rules name which match a device: those that it may go to, and those that have to run for it. */
+function ruleReader({ observed, desired: { policy }, namesOf }: PlanInput) {
+  const uuids = new Map(observed.vms.map(({ uuid, name }) => [name, uuid]));
+  const matching = (device: UsbDevice) =>
+    policy.rules.length === 0 ? [] : rulesMatching(policy, device, namesOf).map(({ one }) => one.rule);
+  const toUuids = (names: readonly string[]) => names.flatMap((name) => uuids.get(name) ?? []);
+  return {
+    targetsOf: (device: UsbDevice) => toUuids(matching(device).flatMap(({ action }) => vmsOfAction(action))),
+    conditionsOf: (device: UsbDevice) => toUuids(matching(device).flatMap(({ when }) => when?.running ?? [])),
+  };
 }
 
 /** The wishes that decide about the devices. */

@@ -148,7 +148,7 @@ function sayDecider(decider: Decider, isGone: boolean, nameOf: (vm: VmUuid) => s
     case 'nothing':
       return isGone
         ? []
-        : ['Nothing decides about it: no assignment that matches attaches by itself, and no rule matches.'];
+        : ['Nothing decides about it: no assignment that matches attaches by itself, and no rule decides.'];
   }
 }
 
