@@ -112,6 +112,7 @@ export async function compose(options: CompositionOptions): Promise<Composition>
   const policy = new PolicyKeeper({
     file: places.policyFile,
     inventory,
+    audit,
     log,
     onChange: () => {
       publish('policy.loaded', { rules: policy.policy.rules.length, mode: policy.policy.mode });
@@ -123,6 +124,7 @@ export async function compose(options: CompositionOptions): Promise<Composition>
   if (isObserving) log.warn('Usher only observes: assignments and rules move nothing', { why: observeReason });
   const trials = new Trials({
     inventory,
+    audit,
     clock,
     log,
     publish,

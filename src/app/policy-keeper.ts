@@ -8,11 +8,14 @@ import type { Inventory } from '../inventory/inventory.ts';
 import { errnoOf, Fault, isFault, messageOf } from '../lib/fault.ts';
 import type { Log } from '../lib/log.ts';
 import { readRegularText } from '../lib/regular-file.ts';
+import type { AuditState, AuditTrail } from '../model/audit.ts';
 import { EMPTY_POLICY, type Policy } from '../model/policy.ts';
+import { USHER } from './steps.ts';
 
 export interface PolicyKeeperOptions {
   readonly file: string;
   readonly inventory: Pick<Inventory, 'listVms' | 'readNote' | 'writeNote'>;
+  readonly audit: AuditTrail;
   readonly log: Log;
   /** Called when another policy holds. */
   readonly onChange: () => void;
@@ -68,7 +71,7 @@ export class PolicyKeeper {
       if (text !== undefined && digestOf(text) === inventory.readNote(REJECTED_NOTE)) {
         throw new Fault('config.invalid', { what: `${file} was tried before and not confirmed: usher policy load` });
       }
-      this.#hold(text === undefined ? NO_POLICY : await this.parse(text));
+      this.#takeAtStart(text === undefined ? NO_POLICY : await this.parse(text));
     } catch (error) {
       if (!isFault(error)) throw error;
       this.#problem = error.message;
@@ -95,8 +98,13 @@ export class PolicyKeeper {
     return text === undefined ? NO_POLICY : await this.parse(text);
   }
 
-  /** Goes back to a policy that held before; the file that is there now is not taken at a start. */
-  async goBack(text: string): Promise<void> {
+  /** Tells of the policy that holds what the audit trail is to have of it. */
+  state(): AuditState {
+    return stateOf(this.#held);
+  }
+
+  /** Goes back to a policy that held before; the file that is there now is not taken at a start. Gives what holds then. */
+  async goBack(text: string): Promise<AuditState> {
     const { inventory, file } = this.#options;
     const tried = this.#held.text;
     if (tried !== undefined) inventory.writeNote(REJECTED_NOTE, digestOf(tried));
@@ -105,6 +113,7 @@ export class PolicyKeeper {
     inventory.writeNote(TEXT_NOTE, text);
     this.#problem = `${file} was tried and not confirmed`;
     this.#options.onChange();
+    return this.state();
   }
 
   /** Parses a text as if it were the file's. @throws Fault `config.invalid` */
@@ -115,6 +124,21 @@ export class PolicyKeeper {
     const { policy, errors, warnings } = parsePolicy(text, this.#options.file, names);
     if (policy === undefined) throw configFault(errors);
     return { policy, text, warnings: warnings.map(formatDiagnostic) };
+  }
+
+  /** Takes the file; when it has changed since a daemon last ran, nobody has said so to us, and the trail has to. */
+  #takeAtStart(held: HeldPolicy): void {
+    const { inventory, audit } = this.#options;
+    const before = inventory.readNote(TEXT_NOTE) ?? '';
+    if ((held.text ?? '') === before) {
+      this.#hold(held);
+      return;
+    }
+    const because = { by: 'start', says: 'the policy file is not what held when the daemon last ran' };
+    const told = { actor: USHER, action: 'policy.load', because, before: { sha256: digestOf(before) } };
+    const intent = audit.intend(told);
+    this.#hold(held);
+    audit.conclude(intent, 'ok', undefined, stateOf(held));
   }
 
   #hold(held: HeldPolicy): void {
@@ -137,6 +161,10 @@ export class PolicyKeeper {
       throw new Fault('file.unreadable', { file, what: messageOf(error) }, { cause: error });
     }
   }
+}
+
+function stateOf({ policy, text = '' }: HeldPolicy): AuditState {
+  return { sha256: digestOf(text), mode: policy.mode, rules: policy.rules.length };
 }
 
 function digestOf(text: string): string {

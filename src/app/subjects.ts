@@ -9,7 +9,7 @@ import type { Subjects } from './access.ts';
 import type { StateOf } from './dispatch.ts';
 import type { Engine } from './engine.ts';
 
-type Parts = Pick<Engine, 'inventory' | 'fleet' | 'router' | 'log'>;
+type Parts = Pick<Engine, 'inventory' | 'fleet' | 'router' | 'policy' | 'log'>;
 
 /** Gives the finder that rights need. */
 export function subjectsOf({ inventory, router }: Pick<Parts, 'inventory' | 'router'>): Subjects {
@@ -51,6 +51,7 @@ function stateOf(parts: Parts, operation: OperationName, params: object, answer:
     const found = parts.inventory.assignments().find((other) => other.id === id);
     return found === undefined ? undefined : assignmentState(parts, found);
   }
+  if (operation === 'policy.load') return parts.policy.state();
   const place = device ?? at;
   if (typeof place === 'string') return deviceState(parts, place);
   const made = (answer as { readonly uuid?: unknown } | undefined)?.uuid;

@@ -4,31 +4,40 @@
  */
 import type { Inventory, StoredTrial } from '../inventory/inventory.ts';
 import type { Clock } from '../lib/clock.ts';
-import { Fault, messageOf } from '../lib/fault.ts';
+import { asFault, Fault, isFault, messageOf } from '../lib/fault.ts';
 import type { Log } from '../lib/log.ts';
 import type { Hold, Undo } from '../model/assignment.ts';
+import type { AuditState, AuditTrail } from '../model/audit.ts';
 import type { Publish } from '../model/event.ts';
 import { deviceKey } from '../model/usb.ts';
+import { USHER } from './steps.ts';
 
 export interface TrialsOptions {
   readonly inventory: Pick<
     Inventory,
-    'trials' | 'addTrial' | 'removeTrial' | 'holds' | 'putHold' | 'dropHold' | 'removeAssignment'
+    'trials' | 'addTrial' | 'removeTrial' | 'holds' | 'putHold' | 'dropHold' | 'assignments' | 'removeAssignment'
   >;
+  readonly audit: AuditTrail;
   readonly clock: Clock;
   readonly log: Log;
   readonly publish: Publish;
-  readonly goBack: (policyText: string) => Promise<void>;
+  /** Gives how things stand then. */
+  readonly goBack: (policyText: string) => Promise<AuditState>;
   readonly onUndone: () => void;
 }
 
+/** So long after it failed (a full disk) an undoing is tried again; then later and later. */
+const AGAIN_MS = 5_000;
+const AGAIN_AT_MOST_MS = 3_600_000;
+
 /**
  * INVARIANTS: a trial is stored before its change is made (of an assignment, whose number it needs, in the same turn of the
- * loop) and until it was confirmed or undone; what comes back was never on trial itself.
+ * loop) and until it was confirmed or undone, however often that has to be tried; what comes back was never on trial itself.
  */
 export class Trials {
   readonly #options: TrialsOptions;
   readonly #timers = new Map<number, () => void>();
+  #isClosed = false;
 
   constructor(options: TrialsOptions) {
     this.#options = options;
@@ -89,6 +98,11 @@ export class Trials {
     return { before: now };
   }
 
+  /** Ends the trial of an assignment that somebody has removed meanwhile: there is nothing left to undo. */
+  endOfAssignment(id: number): void {
+    for (const trial of this.list()) if (trial.undo.do === 'assignment' && trial.undo.id === id) this.#forget(trial.id);
+  }
+
   /** Takes a trial back whose change was not made after all, or that another one has overtaken. */
   withdraw(id: number): void {
     this.#forget(id);
@@ -96,23 +110,47 @@ export class Trials {
 
   /** Stops the clocks; what is on trial stays stored. */
   close(): void {
+    this.#isClosed = true;
     for (const cancel of this.#timers.values()) cancel();
     this.#timers.clear();
   }
 
-  async #undo(trial: StoredTrial, why: string): Promise<void> {
-    const { inventory, log, publish, onUndone } = this.#options;
-    const { undo } = trial;
+  /** Undoes a change, or tries again later; never throws. */
+  async #undo(trial: StoredTrial, why: string, againMs = AGAIN_MS): Promise<void> {
+    const { clock, log, publish, onUndone } = this.#options;
+    if (this.#isClosed) return;
     try {
-      if (undo.do === 'policy') await this.#options.goBack(undo.text);
-      else if (undo.do === 'hold') this.#undoHold(undo);
-      else if (undo.do === 'assignment') inventory.removeAssignment(undo.id);
+      if (!this.list().some(({ id }) => id === trial.id)) return; // Confirmed while the last try was under way.
+      await this.#undoOnTrail(trial, why);
+      this.#forget(trial.id);
     } catch (error) {
-      log.error('a trial could not be undone', { what: trial.what, error: messageOf(error) });
+      log.error('a trial could not be undone, and will be tried again', { what: trial.what, error: messageOf(error) });
+      this.#timers.set(
+        trial.id,
+        clock.after(againMs, () => void this.#undo(trial, why, Math.min(2 * againMs, AGAIN_AT_MOST_MS))),
+      );
+      return;
     }
-    this.#forget(trial.id);
     publish('trial.ended', { trial: trial.id, what: trial.what, isConfirmed: false, why });
     onUndone();
+  }
+
+  async #undoOnTrail({ id, what, undo }: StoredTrial, why: string): Promise<void> {
+    const { audit, inventory, goBack } = this.#options;
+    const device = undo.do === 'hold' ? deviceKey(undo.hold) : undefined;
+    const because = { by: 'trial', says: why };
+    const intent = audit.intend({ actor: USHER, action: 'trial.undo', device, details: { trial: id, what }, because });
+    try {
+      let after: AuditState | undefined;
+      if (undo.do === 'policy') after = await goBack(undo.text);
+      else if (undo.do === 'hold') this.#undoHold(undo);
+      else if (inventory.assignments().some((other) => other.id === undo.id)) inventory.removeAssignment(undo.id);
+      audit.conclude(intent, 'ok', undefined, after);
+    } catch (error) {
+      const { message, code } = asFault(error);
+      audit.conclude(intent, 'failed', { error: message, code });
+      throw error;
+    }
   }
 
   /** A hand that came later stays. */
@@ -120,8 +158,13 @@ export class Trials {
     const { inventory } = this.#options;
     const now = inventory.holds().find((other) => deviceKey(other) === deviceKey(hold));
     if (now === undefined || !isSame(now, hold)) return;
-    if (before === undefined) inventory.dropHold(hold);
-    else inventory.putHold(before);
+    try {
+      if (before !== undefined) inventory.putHold(before);
+      else inventory.dropHold(hold);
+    } catch (error) {
+      if (!isFault(error, 'vm.not_found')) throw error;
+      inventory.dropHold(hold); // The VM that had it before is no more.
+    }
   }
 
   #forget(id: number): void {

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
 import fc from 'fast-check';
 import type { Policy, Rule } from '../model/policy.ts';
+import type { UsbDevice } from '../model/usb.ts';
 import { applyChange } from './changes.ts';
 import { explain, namesIn, sayOutcome } from './explain.ts';
 import { foresee } from './foresee.ts';
@@ -50,7 +51,7 @@ suite('explain: changes where rules decide', () => {
   test('a rule that takes one, for which another device is before it: a start is not promised', () => {
     const rule: Rule = { match: STORAGE, action: { do: 'attach', vm: 'vm1' }, when: { atMost: 1 } };
     const first = stick('dom0:1-1', { serial: 'S0' });
-    const starts = (devices: WorldParts['devices']) =>
+    const starts = (devices: readonly UsbDevice[]) =>
       changesOf({ devices, vms: [haltedVm(1)], policy: policy(rule) }).includes(
         'usher vm start vm1 => attached to VM vm1',
       );

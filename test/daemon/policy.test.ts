@@ -1,10 +1,11 @@
 /** The policy as a person uses it: check, load, explain, diff, observe, on trial; a bad one changes nothing. Simulated VMs. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, beforeEach, test } from 'node:test';
-import type { DeviceView, ExplainView, PolicyDiffView, PolicyView, TrialView } from '../../src/api/views.ts';
+import type { AuditView, DeviceView, ExplainView, PolicyDiffView, PolicyView, TrialView } from '../../src/api/views.ts';
 import { pollUntil } from '../../src/lib/deadline.ts';
 import type { UsherEvent } from '../../src/model/event.ts';
 import { startWorld, type WorldProcess } from '../support/sim-world.ts';
@@ -99,6 +100,43 @@ test('what is no file, or endless, is refused at once, and holds up neither the 
   await truncate(file, 3 * 1024 ** 3);
   assert.match((await stage.try('policy', 'load')).stderr, /policy\.yaml cannot be read: it is longer than/);
   await rm(file);
+});
+
+test('the trail has which policy held before and after: of a load, of a file changed while no daemon ran, of a trial undone', async () => {
+  const policyRows = async () =>
+    (await stage.ask<AuditView[]>('audit', 'list')).filter(({ action }) => /^(policy\.load|trial\.undo)$/.test(action));
+  const seen = (await policyRows()).at(-1)?.row ?? 0;
+  await policy(TABLETS);
+  await stage.usher('policy', 'load');
+  await stage.endDaemon('SIGTERM');
+  await policy(NOTHING);
+  await stage.startDaemon(env);
+  await policy('rules: []\n');
+  await stage.usher('policy', 'load', '--confirm', '1s');
+  await pollUntil({ what: 'The end of the trial', timeoutMs: 15_000, everyMs: 100 }, async () =>
+    (await stage.ask<TrialView[]>('trials')).length === 0 ? true : undefined,
+  );
+  const rows = (await policyRows()).filter(({ row }) => row > seen);
+  const ends = rows
+    .filter(({ kind }) => kind === 'outcome')
+    .map((end) => {
+      const intent = rows.find(({ row }) => row === end.intent);
+      return {
+        action: end.action,
+        by: intent?.because?.by,
+        before: intent?.before?.['sha256'],
+        after: end.after?.['sha256'],
+      };
+    });
+  const [empty, tablets, nothing] = ['rules: []\n', TABLETS, NOTHING].map((text) =>
+    createHash('sha256').update(text).digest('hex'),
+  );
+  assert.deepEqual(ends, [
+    { action: 'policy.load', by: undefined, before: empty, after: tablets },
+    { action: 'policy.load', by: 'start', before: tablets, after: nothing },
+    { action: 'policy.load', by: undefined, before: nothing, after: empty },
+    { action: 'trial.undo', by: 'trial', before: undefined, after: nothing },
+  ]);
 });
 
 test('an expectation that does not hold is an error with its line; check and test need no daemon', async () => {

@@ -123,6 +123,7 @@ export function usbHandlers(engine: Engine): UsbHandlers {
       }
       const gone = assignmentView(engine, assignment);
       inventory.removeAssignment(id);
+      trials.endOfAssignment(id);
       events.publish('usb.changed', { what: `assignment ${id} was removed` });
       router.hint('wishes');
       return gone;
