@@ -69,6 +69,8 @@ const CASES: readonly (readonly [words: string, status: number, says: RegExp])[]
   ['usb plug --at virtual:3-1 --kind teapot', 2, /Allowed choices are/],
   ['usb assign work x', 2, /"x" is not a device/],
   ['usb assign work virtual:1-1 --mode perhaps', 2, /Allowed choices are manual, auto, ask, required/],
+  ['usb assign work virtual:1-1 --auto --mode ask', 2, /give --auto or --mode ask/],
+  ['audit verify --head 90c6', 2, /--head expects the 64 hex digits of a head, not "90c6"/],
   ['usb unassign 99', 4, /There is no assignment 99/],
   ['usb unassign one', 2, /expects a whole number/],
   ['usb explain virtual:9-9', 4, /There is no device/],

@@ -109,7 +109,13 @@ export function usbHandlers(engine: Engine): UsbHandlers {
       const assignment = inventory.addAssignment({ vm: record.uuid, pattern: parseDevicePattern(device), mode });
       const what = `assignment ${assignment.id} was made`;
       const undo = { do: 'assignment', id: assignment.id } as const;
-      const trial = confirmSeconds === undefined ? undefined : trials.begin(what, undo, confirmSeconds);
+      let trial: ReturnType<typeof trials.begin> | undefined;
+      try {
+        if (confirmSeconds !== undefined) trial = trials.begin(what, undo, confirmSeconds);
+      } catch (error) {
+        inventory.removeAssignment(assignment.id); // What was to be on trial is not to stay for good.
+        throw error;
+      }
       events.publish('usb.changed', { what });
       router.hint('wishes');
       const made = assignmentView(engine, assignment);

@@ -1,8 +1,8 @@
 /** The commands `usher audit …`: the trail of who did what, whether it is whole, and taking it elsewhere. */
 import type { Params } from '../../api/operations.ts';
 import type { AuditVerification, AuditView } from '../../api/views.ts';
-import { isFault } from '../../lib/fault.ts';
-import { printableJson } from '../../lib/text.ts';
+import { Fault, isFault } from '../../lib/fault.ts';
+import { printable, printableJson } from '../../lib/text.ts';
 import type { CommandSpec, Context, OptionSpec, Output } from '../command.ts';
 import { type Column, table } from '../print.ts';
 import { SINCE_FORMS } from '../since.ts';
@@ -67,7 +67,7 @@ export const AUDIT_COMMANDS: readonly CommandSpec[] = [
       const file = textOption(context, 'anchors');
       // Most checks have none: what reads them is loaded only then.
       const anchors = file === undefined ? undefined : await (await import('../anchors-file.ts')).readAnchors(file);
-      const proof = given({ head: textOption(context, 'head'), anchors: anchors && [...anchors] });
+      const proof = given({ head: headOf(context), anchors: anchors && [...anchors] });
       const answer = await verify(context, proof);
       const foreign = answer.foreignAnchors;
       const aside = foreign === undefined ? '' : `\n${foreign} anchors of other homes were left aside.`;
@@ -76,6 +76,13 @@ export const AUDIT_COMMANDS: readonly CommandSpec[] = [
     },
   },
 ];
+
+/** A hash that is not whole would look like a tail that was cut. @throws Fault `usage` */
+function headOf(context: Context): string | undefined {
+  const head = textOption(context, 'head')?.toLowerCase();
+  if (head === undefined || /^[0-9a-f]{64}$/.test(head)) return head;
+  throw new Fault('usage', { what: `--head expects the 64 hex digits of a head, not "${printable(head, 80)}"` });
+}
 
 function filterOf(context: Context) {
   return given({

@@ -92,8 +92,10 @@ export const USB_COMMANDS: readonly CommandSpec[] = [
       'usher usb assign work dom0:3-1.4 --by-id --auto       # the device that is there now',
     ],
     async run(context) {
+      const named = textOption(context, 'mode');
+      const mode = context.options['auto'] ? 'auto' : named;
+      if (named !== undefined && named !== mode) throw new Fault('usage', { what: `give --auto or --mode ${named}` });
       const client = await context.daemon();
-      const mode = context.options['auto'] ? 'auto' : textOption(context, 'mode');
       const device = context.options['byId'] ? await idAt(context, word(context, 1)) : word(context, 1);
       const assignment = await client.call('usb.assign', {
         vm: word(context, 0),
