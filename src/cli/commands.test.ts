@@ -35,7 +35,7 @@ const SAMPLES: Readonly<Record<string, string>> = {
   name: 'work',
   serial: 'S1',
   port: '0-3',
-  hash: 'abc',
+  hash: 'ab'.repeat(32),
   time: '2026-11-21',
   within: '30s',
   policy: import.meta.filename,
@@ -46,6 +46,8 @@ const SAMPLES: Readonly<Record<string, string>> = {
 const FOR_PROGRAMS = 'audit export';
 /** It asks another operation first. */
 const ASKS_MORE = '--by-id';
+/** It is not given beside the option that it stands for. */
+const SHORT_FORM = 'the same as --';
 
 test('every operation can be asked by a command', () => {
   const reached = new Set(COMMANDS.flatMap(({ about }) => ('operation' in about ? [about.operation] : [])));
@@ -73,7 +75,9 @@ for (const spec of COMMANDS) {
   if (!('operation' in spec.about)) continue;
   const { operation } = spec.about;
   test(`usher ${nameOf(spec)} asks ${operation} with parameters that it takes, with and without options`, async () => {
-    const options = (spec.options ?? []).filter(({ flags }) => !flags.includes(ASKS_MORE));
+    const options = (spec.options ?? []).filter(
+      ({ flags, doc }) => !flags.includes(ASKS_MORE) && !doc.startsWith(SHORT_FORM),
+    );
     for (const chosen of [options.filter(({ isRequired }) => isRequired), options]) {
       const asked = await ask(spec, chosen);
       assert.equal(asked.operation, operation);
@@ -83,6 +87,22 @@ for (const spec of COMMANDS) {
     }
   });
 }
+
+test('an assignment has the mode that one option says; two are refused before the daemon is asked', async () => {
+  const spec = COMMANDS.find((other) => nameOf(other) === 'usb assign');
+  assert.ok(spec);
+  for (const mode of ['auto', 'ask', 'required']) {
+    const short = spec.options?.filter(({ flags }) => flags === `--${mode}`) ?? [];
+    const { params } = await ask(spec, short);
+    assert.deepEqual(params, { vm: 'work', device: 'virtual:1-*', mode });
+  }
+  for (const options of [
+    { auto: true, mode: 'ask' },
+    { ask: true, required: true },
+  ]) {
+    await assert.rejects(run(spec, options, neverAsked), (thrown) => isFault(thrown, 'usage'));
+  }
+});
 
 test('the tables of all commands fit 80 columns, however long what they show', async () => {
   const [long, device] = ['x'.repeat(60), `usbvm-${'x'.repeat(30)}:31-1.4.2`];
@@ -148,6 +168,7 @@ test('numbers and dates that are none are refused before the daemon is asked', a
   await refused('audit list', 'since');
   await refused('audit export', 'since');
   await refused('usb trace', 'since');
+  await refused('audit verify', 'head');
 });
 
 /** Runs a command until it asks the daemon, and gives what it asked. */

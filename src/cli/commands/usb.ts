@@ -2,7 +2,7 @@
 import type { AssignmentView, DeviceView, ExplainView, HoldView, QuestionView, TraceEntry } from '../../api/views.ts';
 import { Fault } from '../../lib/fault.ts';
 import { printableJson } from '../../lib/text.ts';
-import { ASSIGNMENT_MODES } from '../../model/assignment.ts';
+import { ASSIGNMENT_MODES, type AssignmentMode } from '../../model/assignment.ts';
 import { SOFTWARE_KINDS } from '../../model/usb.ts';
 import type { ArgumentSpec, CommandSpec, Context } from '../command.ts';
 import { type Column, table } from '../print.ts';
@@ -83,6 +83,8 @@ export const USB_COMMANDS: readonly CommandSpec[] = [
     options: [
       { flags: '--mode <mode>', doc: 'when it is attached (manual)', choices: ASSIGNMENT_MODES },
       { flags: '--auto', doc: 'the same as --mode auto' },
+      { flags: '--ask', doc: 'the same as --mode ask' },
+      { flags: '--required', doc: 'the same as --mode required' },
       { flags: '--by-id', doc: 'mean the device that is now at that port, wherever it is plugged' },
       CONFIRM,
     ],
@@ -92,16 +94,14 @@ export const USB_COMMANDS: readonly CommandSpec[] = [
       'usher usb assign work dom0:3-1.4 --by-id --auto       # the device that is there now',
     ],
     async run(context) {
-      const named = textOption(context, 'mode');
-      const mode = context.options['auto'] ? 'auto' : named;
-      if (named !== undefined && named !== mode) throw new Fault('usage', { what: `give --auto or --mode ${named}` });
+      const mode = modeOption(context);
       const client = await context.daemon();
       const device = context.options['byId'] ? await idAt(context, word(context, 1)) : word(context, 1);
       const assignment = await client.call('usb.assign', {
         vm: word(context, 0),
         device,
         ...given({
-          mode: mode as (typeof ASSIGNMENT_MODES)[number] | undefined,
+          mode,
           confirmSeconds: confirmSeconds(context),
         }),
       });
@@ -338,4 +338,12 @@ function one(context: Context, device: DeviceView): undefined {
   const place = device.vm === undefined ? '' : ` ${device.vm}${device.slot === undefined ? '' : ` ${device.slot}`}`;
   const trial = device.trial === undefined ? '' : `\n${sayTrial(device.trial)}`;
   return show(context, device, () => `${device.device}: ${device.state}${place}; ${device.why}${trial}`);
+}
+
+/** Gives the mode, by its own option or by `--mode`. @throws Fault `usage` for two at once */
+function modeOption(context: Context): AssignmentMode | undefined {
+  const named = textOption(context, 'mode');
+  const chosen = ASSIGNMENT_MODES.filter((mode) => mode === named || context.options[mode] === true);
+  if (chosen.length > 1) throw new Fault('usage', { what: `give one of the modes ${chosen.join(' and ')}` });
+  return chosen[0];
 }
