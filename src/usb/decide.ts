@@ -104,11 +104,11 @@ function ofHold(hold: Hold, claims: readonly Claim[], places: Places): Decision 
 }
 
 /** What is somewhere stays there, and what is nowhere too. */
-function observed(claims: readonly Claim[], { here, policySays }: Places): Decision {
+function observed(claims: readonly Claim[], { here, foreign, policySays }: Places): Decision {
   const losers = lost(claims, 'Usher only observes');
   const policy = policySays();
   return {
-    decider: here === undefined ? { by: 'nothing' } : { by: 'others', vm: here },
+    decider: here === undefined ? { by: 'nothing' } : { by: here === foreign ? 'others' : 'observing', vm: here },
     ...(here === undefined ? {} : { target: here }),
     ...(policy === undefined ? {} : { policy }),
     losers,

@@ -61,6 +61,8 @@ export function summarize(verdict: Verdict, nameOf: (vm: VmUuid) => string): str
         : whyWanted(decider, nameOf(decider.hold.vm));
     case 'others':
       return 'attached by others than Usher';
+    case 'observing':
+      return 'it stays, for Usher only observes';
     case 'rule':
       return outcome.is === 'left' ? whyLeft(decider) : formatRuleRef(decider.rule);
     default:
@@ -143,6 +145,8 @@ function sayDecider(decider: Decider, isGone: boolean, nameOf: (vm: VmUuid) => s
         TRUST[match.by],
       ];
     }
+    case 'observing':
+      return [`It stays in VM ${nameOf(decider.vm)}, for Usher only observes.`];
     case 'others':
       return [`Others than Usher attached it to VM ${nameOf(decider.vm)}, and nothing says that it belongs elsewhere.`];
     case 'nothing':

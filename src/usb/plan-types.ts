@@ -120,6 +120,8 @@ export type Decider =
   /** `against`: who would have it, were it not for that. Without it the device is never given to a VM. */
   | { readonly by: 'guard'; readonly reason: string; readonly against?: Decider }
   | { readonly by: 'others'; readonly vm: VmUuid }
+  /** It stays in the VM, for Usher only observes. */
+  | { readonly by: 'observing'; readonly vm: VmUuid }
   | { readonly by: 'nothing' };
 
 /** What becomes of the device. */

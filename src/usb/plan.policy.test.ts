@@ -102,7 +102,16 @@ describe('plan: rules', () => {
     const assignments = [assignment(1, 2, 'dom0:*')];
     const parts = { devices: [device], assignments, policy: policy([sticks]), isObserving: true };
     assert.deepEqual(planned({ ...parts, vms }).steps, []);
-    assert.deepEqual(planned({ ...parts, vms: [runningVm(1, [attached(device, 1)]), runningVm(2)] }).steps, []);
+    const inside = { ...parts, vms: [runningVm(1, [attached(device, 1)]), runningVm(2)] };
+    assert.deepEqual(planned(inside).steps, []);
+    const says = explain(world(inside), 'dom0:1-1')?.because.join(' ') ?? '';
+    assert.match(says, /It stays in VM vm1, for Usher only observes/);
+    assert.doesNotMatch(says, /Others than Usher/);
+    const ofOthers = [runningVm(1, [{ ...attached(device, 1), isForeign: true }]), runningVm(2)];
+    assert.match(
+      explain(world({ ...inside, vms: ofOthers }), 'dom0:1-1')?.because.join(' ') ?? '',
+      /Others than Usher/,
+    );
     const byHand = planned({ ...parts, vms, holds: [holdIn(device, 2)] });
     assert.equal(byHand.outcome, 'attaching vm2', 'a hand still counts');
   });
