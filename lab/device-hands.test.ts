@@ -18,7 +18,8 @@ async function agreeableQemu(commands: string[], refusedPort = ''): Promise<QmpS
   void (async () => {
     for (;;) {
       const { execute, arguments: args = {}, id } = await qemu.next();
-      commands.push(execute);
+      const [key] = (args['keys'] ?? []) as readonly { readonly data: string }[];
+      commands.push(key === undefined ? execute : `${execute} ${key.data}`);
       if (execute === 'device_add' && args['port'] === refusedPort)
         qemu.say({ error: { class: 'GenericError', desc: 'refused' }, id });
       else qemu.say({ return: {}, id });
@@ -101,6 +102,11 @@ describe('hands', () => {
     assert.equal(hands.fileOf('S1'), file);
     await hands.plug('storage', { serial: 'S1', port: '5' });
     assert.equal((await readFile(file)).toString('latin1', 0, 7), 'content');
+  });
+
+  it('type letter by letter', async () => {
+    await hands.type('ab');
+    assert.deepEqual(commands, ['send-key a', 'send-key b']);
   });
 
   it('plug everything in again after a reboot', async () => {

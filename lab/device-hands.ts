@@ -1,6 +1,6 @@
 /**
- * The hands that plug USB devices into a host from outside, and pull them out: QMP's `device_add` and `device_del` on
- * its xHCI controller. Knows what it has plugged, not what the host makes of it.
+ * The hands that plug USB devices into a host from outside, pull them out, and type: QMP's `device_add` and `device_del` on
+ * its xHCI controller, and `send-key`. Knows what it has plugged, not what the host makes of it.
  */
 import { access, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -58,6 +58,8 @@ const SOCKETS = 8;
 const NAME = /^[A-Za-z][A-Za-z0-9._-]{0,30}$/; // QEMU's names of block nodes end at 31.
 const PORT = /^[1-8](\.[1-8]){0,4}$/;
 const PULL_TIMEOUT_MS = 10_000;
+/** How long a key is down. */
+const KEY_MS = 40;
 
 /**
  * Two hands at one host.
@@ -124,6 +126,16 @@ export class DeviceHands {
     if (device.kind === 'serial') await qmp.execute('chardev-remove', { id: name });
     this.#plugged.delete(name);
     return device;
+  }
+
+  /**
+   * Types lower-case letters on the keyboard that was plugged last of those that are plugged, whoever has it; does not wait
+   * for anybody to read them.
+   */
+  async type(letters: string): Promise<void> {
+    for (const data of letters) {
+      await this.#host.qmp.execute('send-key', { keys: [{ type: 'qcode', data }], 'hold-time': KEY_MS });
+    }
   }
 
   /** Gives the file with the content of a stick that is plugged or was. @throws Fault `params.invalid`. */

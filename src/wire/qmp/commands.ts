@@ -168,6 +168,15 @@ export interface QmpCommands {
   };
   'query-migrate': { args: None; returns: QmpMigration };
 
+  /** Presses the keys together, for `hold-time` ms, on the keyboard that was plugged last. */
+  'send-key': {
+    args: {
+      readonly keys: readonly { readonly type: 'qcode'; readonly data: string }[];
+      readonly 'hold-time'?: number;
+    };
+    returns: None;
+  };
+
   /** `info usb` and the like: text for people, its form is no interface. */
   'human-monitor-command': { args: { readonly 'command-line': string }; returns: string };
 }
@@ -210,6 +219,7 @@ export const QMP_RETURN_SHAPES: Readonly<Record<QmpCommandName, 'array' | 'objec
   'migrate-set-parameters': 'object',
   'migrate-set-capabilities': 'object',
   'query-migrate': 'object',
+  'send-key': 'object',
   'human-monitor-command': 'string',
 };
 
