@@ -190,8 +190,8 @@ export const OPERATIONS = {
   },
   'usb.list': {
     class: 'read',
-    params: v.strictObject({ isAll: optional(v.boolean()) }),
-    doc: 'Lists the devices that are plugged, where they are attached, and those that were unplugged and still have a port in a VM; all: guarded ones too.',
+    params: v.strictObject({ isAll: optional(v.boolean()), withAbsent: optional(v.boolean()) }),
+    doc: 'Lists the devices that are plugged, where they are attached, and those that were unplugged and still have a port in a VM; all: guarded ones too; with absent: also what is assigned by one port or product and not plugged.',
   },
   'usb.plug': {
     class: 'control',

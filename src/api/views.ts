@@ -81,8 +81,15 @@ export interface DeviceView {
   /** What udev calls it (`ID_SERIAL`); empty when it is gone. */
   readonly udevName: string;
   readonly speed: string;
-  /** `attached`, `attaching`, `waiting`, `asking`, `detaching`, `left`, `guarded`, or `gone` (unplugged, but expected). */
+  /**
+   * `attached`, `attaching`, `waiting`, `asking`, `detaching`, `left`, `guarded`, `gone` (unplugged while it was attached, and
+   * the VM still has it), or `unplugged` (in the answer to what ended it).
+   */
   readonly state: string;
+  /** Set when it is not plugged, and an assignment waits for it: then `device` is the port or the device id that is assigned. */
+  readonly isAbsent?: boolean;
+  /** The number of that assignment. */
+  readonly assignment?: number;
   readonly vm?: string;
   readonly slot?: string;
   /** The verdict in one sentence. */

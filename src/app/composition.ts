@@ -149,6 +149,7 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     sources,
     wishes: () => ({ ...inventory.wishes(), policy: policy.policy, isObserving }),
     namesOf: names.namesOf,
+    places: inventory.places,
     executors: stepExecutors({
       audit,
       publish,

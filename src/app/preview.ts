@@ -91,7 +91,13 @@ export function previews(engine: Engine): Previews {
       if (fault !== undefined) throw fault;
       return changed(device, { do: 'attach', vm: record.uuid, ...(isForced === true ? { isForced } : {}) });
     },
-    'usb.detach': async ({ device }, signal) => changed(await find(device, signal), { do: 'detach' }),
+    async 'usb.detach'({ device }, signal) {
+      const verdict = router.verdictOf(deviceKey(parseDeviceRef(device)));
+      if (verdict?.isGone === true && 'vm' in verdict.outcome) {
+        return [`${verdict.device} was unplugged, and would leave VM ${nameOf(verdict.outcome.vm)}.`];
+      }
+      return changed(await find(device, signal), { do: 'detach' });
+    },
     async 'usb.release'({ device: ref }, signal) {
       inventory.findHold(parseDeviceRef(ref));
       return changed(await find(ref, signal), { do: 'release' });

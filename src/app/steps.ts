@@ -20,7 +20,7 @@ export interface StepContext {
   readonly publish: Publish;
   readonly driverOf: (vm: VmUuid) => Promise<Driver>;
   readonly nameOf: (vm: VmUuid) => string;
-  readonly inventory: Pick<Inventory, 'dropHold' | 'putQuestion' | 'endQuestion'>;
+  readonly inventory: Pick<Inventory, 'dropHold' | 'carryHold' | 'putQuestion' | 'endQuestion'>;
   readonly clock: Clock;
   readonly askTimeoutMs: number;
   /** Sees to it that the host has not begun to use the device, and remembers what it made of it. @throws Fault `usb.kept_back` */
@@ -73,6 +73,12 @@ export function stepExecutors(context: StepContext): StepExecutors {
         inventory.dropHold(hold),
       );
     },
+    async carryHold({ hold, as, why }) {
+      const details = { from: hold.deviceId, to: as.deviceId, why };
+      await audited(audit, 'carry_hold', { device: deviceKey(hold), details }, async () => {
+        inventory.carryHold(hold, as);
+      });
+    },
     async ask({ device, vms, why }) {
       const [key, names, now] = [deviceKey(device), vms.map(nameOf), clock.now()];
       const question = questionOf(device, vms, now, now + askTimeoutMs);
@@ -111,7 +117,7 @@ function becauseOf(decider: Decider | undefined, says: string): Because | undefi
 /** Does a step between its intent and its outcome. */
 async function audited(
   audit: AuditTrail,
-  step: 'attach' | 'detach' | 'add_controller' | 'drop_hold' | 'ask' | 'end_question',
+  step: 'attach' | 'detach' | 'add_controller' | 'drop_hold' | 'carry_hold' | 'ask' | 'end_question',
   { after, ...subject }: Subject & { readonly after?: AuditState },
   work: () => Promise<void>,
 ): Promise<void> {

@@ -136,3 +136,14 @@ test('a hold gives way to the one before, or to none when the VM of that is no m
   await clock.advance(30_000);
   assert.deepEqual([inventory.holds(), trials.list()], [[], []]);
 });
+
+test('a hand on trial is undone also when its device has changed its id meanwhile', async () => {
+  const { clock, inventory, trials } = await stage();
+  const place = { backend: 'dom0', busid: '1-1', kind: 'out', by: 'hand', createdAt: 1 } as const;
+  const hold = { ...place, generation: 'g1', deviceId: '12d1:1f01::080650' };
+  trials.begin('a device was detached', { do: 'hold', hold }, 30);
+  inventory.putHold(hold);
+  inventory.carryHold(hold, { ...place, generation: 'g2', deviceId: '12d1:14db::020600' });
+  await clock.advance(30_000);
+  assert.deepEqual(inventory.holds(), []);
+});

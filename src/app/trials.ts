@@ -160,10 +160,10 @@ export class Trials {
     if (now === undefined || !isSame(now, hold)) return;
     try {
       if (before !== undefined) inventory.putHold(before);
-      else inventory.dropHold(hold);
+      else inventory.dropHold(now); // As it is about the device by now: it may have changed its id.
     } catch (error) {
       if (!isFault(error, 'vm.not_found')) throw error;
-      inventory.dropHold(hold); // The VM that had it before is no more.
+      inventory.dropHold(now); // The VM that had it before is no more.
     }
   }
 

@@ -11,7 +11,7 @@ import type {
 import { printable } from '../lib/text.ts';
 import { type Assignment, formatDevicePattern, type Hold, matchDevice, type Question } from '../model/assignment.ts';
 import { udevName } from '../model/udev-name.ts';
-import { deviceKey, formatSlot, type UsbDevice } from '../model/usb.ts';
+import { deviceKey, formatSlot, type UsbDevice, type UsbSlot } from '../model/usb.ts';
 import { type VmConfig, type VmRecord, virtModeOf } from '../model/vm.ts';
 import { isLiving, stateOf } from '../monitor/states.ts';
 import type { Explanation } from '../usb/explain.ts';
@@ -85,6 +85,7 @@ export function deviceView(
   why: string,
 ): DeviceView {
   const { outcome } = verdict;
+  const slot = slotOf(fleet, verdict);
   const isGuarded = verdict.decider.by === 'guard' && verdict.decider.against === undefined && outcome.is === 'left';
   return {
     device: verdict.device,
@@ -94,9 +95,16 @@ export function deviceView(
     speed: device?.speed ?? '',
     state: verdict.isGone ? 'gone' : isGuarded ? 'guarded' : outcome.is,
     ...('vm' in outcome ? { vm: fleet.nameOf(outcome.vm) } : {}),
-    ...('slot' in outcome ? { slot: formatSlot(outcome.slot) } : {}),
+    ...(slot === undefined ? {} : { slot: formatSlot(slot) }),
     why,
   };
+}
+
+/** Gives the port that a device has in its VM, also while it is to leave it. */
+function slotOf(fleet: Engine['fleet'], { device, outcome }: Verdict): UsbSlot | undefined {
+  if (outcome.is === 'attached') return outcome.slot;
+  if (outcome.is !== 'detaching') return undefined;
+  return fleet.domainOf(outcome.vm)?.attachments.find((one) => deviceKey(one) === device);
 }
 
 /** Gives the whole answer to "why". */

@@ -195,6 +195,40 @@ test('keeps one hold a device, and drops only that of the same plug', async () =
   assert.throws(() => inventory.findHold(later), has('hold.not_found'));
 });
 
+test('a hold goes with its device to another id, unless another hand came first', () => {
+  const inventory = open();
+  const before = hold({ deviceId: '12d1:1f01::080650' });
+  const after = hold({ generation: 'g2', deviceId: '12d1:14db::020600' });
+  inventory.putHold(before);
+  assert.equal(inventory.carryHold(before, after), true);
+  assert.deepEqual(open().holds(), [after]);
+  const hand = hold({ generation: 'g3' });
+  inventory.putHold(hand);
+  assert.equal(inventory.carryHold(after, hold({ generation: 'g4' })), false);
+  assert.deepEqual(inventory.holds(), [hand]);
+});
+
+test('keeps where devices may be, until they are known to be in no VM', () => {
+  const { places } = open();
+  const place = { vm: newUuid(), generation: 'g1', controller: 0, port: 2 };
+  places.save(new Map([['dom0:1-1', place]]));
+  places.save(new Map([['dom0:1-2', { ...place, port: 3 }]]));
+  assert.deepEqual(
+    open().places.load(),
+    new Map([
+      ['dom0:1-1', place],
+      ['dom0:1-2', { ...place, port: 3 }],
+    ]),
+  );
+  places.save(
+    new Map([
+      ['dom0:1-1', undefined],
+      ['dom0:1-2', { ...place, port: 4 }],
+    ]),
+  );
+  assert.deepEqual(open().places.load(), new Map([['dom0:1-2', { ...place, port: 4 }]]));
+});
+
 test('a VM that leaves takes its wishes with it', async () => {
   const inventory = open();
   const { uuid: vm } = (await inventory.createVm({ content: 'name = work\n' })).record;

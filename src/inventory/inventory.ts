@@ -1,6 +1,6 @@
 /**
  * The inventory: what is kept of VMs, of people's wishes about devices, and of software devices, in usher.db. What is the
- * case now (domains, attachments) is never kept: it is observed.
+ * case now (domains, attachments) is observed; of it is only kept where devices may be that nobody can see yet.
  */
 import { nameFromFile } from '../config/xenvm-file.ts';
 import { type Clock, systemClock } from '../lib/clock.ts';
@@ -11,6 +11,7 @@ import { type Assignment, formatDevicePattern, type Hold, type Question, type Un
 import { isUuid, newUuid, parseUuid, parseVmName, type VmUuid } from '../model/ids.ts';
 import { deviceKey } from '../model/usb.ts';
 import type { DriverName, VmConfig, VmRecord } from '../model/vm.ts';
+import { PlaceTable } from './place-table.ts';
 import { QuestionTable } from './question-table.ts';
 import { MIGRATIONS } from './schema.ts';
 import { SoftwareDevices } from './software-devices.ts';
@@ -67,6 +68,8 @@ export type InventoryChange = 'vms' | 'wishes' | 'software devices';
 export class Inventory {
   /** The store of the backend `virtual`. */
   readonly softwareDevices: SoftwareDevices;
+  /** Where devices may be in VMs that cannot be observed yet. */
+  readonly places: PlaceTable;
   readonly #database: Database;
   readonly #options: InventoryOptions;
   readonly #clock: Clock;
@@ -88,6 +91,7 @@ export class Inventory {
     this.#wishes = new WishTable(this.#database);
     this.#questions = new QuestionTable(this.#database);
     this.#dataVersion = this.#database.prepare('PRAGMA data_version');
+    this.places = new PlaceTable(this.#database);
     this.softwareDevices = new SoftwareDevices(this.#database, () => this.#tell('software devices'));
   }
 
@@ -290,6 +294,15 @@ export class Inventory {
   /** Removes a hold, unless another plug of the device has one by now; one that is gone is fine. */
   dropHold(hold: Pick<Hold, 'backend' | 'busid' | 'generation'>): void {
     this.#change('wishes', () => this.#wishes.dropHold(hold));
+  }
+
+  /** Has a hold be about what its device is by now, unless another hand came first; tells whether it was there. */
+  carryHold(hold: Hold, as: Hold): boolean {
+    return this.#change('wishes', () => {
+      const isThere = this.#wishes.dropHold(hold);
+      if (isThere) this.#wishes.putHold(as);
+      return isThere;
+    });
   }
 
   /** Gives the hold on a device. @throws Fault `hold.not_found` */

@@ -66,4 +66,14 @@ export const MIGRATIONS: readonly string[] = [
      expires_at INTEGER NOT NULL,
      PRIMARY KEY (backend, busid)
    ) STRICT;`,
+
+  `ALTER TABLE hold ADD COLUMN device_id TEXT;
+
+   CREATE TABLE last_place (
+     device TEXT PRIMARY KEY, -- backend:busid
+     generation TEXT NOT NULL,
+     vm TEXT NOT NULL,
+     controller INTEGER NOT NULL,
+     port INTEGER NOT NULL
+   ) STRICT;`,
 ];

@@ -23,6 +23,7 @@ interface HoldRow {
   readonly origin: string;
   readonly forced: number;
   readonly created_at: number;
+  readonly device_id: string | null;
 }
 
 /** INVARIANTS: what is in memory is what the rows say, until another process writes; then `forget` is called. */
@@ -46,8 +47,9 @@ export class WishTable {
     this.#deleteAssignment = database.prepare('DELETE FROM assignment WHERE id = ?');
     this.#selectHolds = database.prepare('SELECT * FROM hold ORDER BY backend, busid');
     this.#putHold = database.prepare(
-      `INSERT OR REPLACE INTO hold (backend, busid, generation, kind, vm, controller, port, forced, origin, created_at)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      `INSERT OR REPLACE INTO hold
+         (backend, busid, generation, device_id, kind, vm, controller, port, forced, origin, created_at)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     );
     this.#deleteHold = database.prepare('DELETE FROM hold WHERE backend = ? AND busid = ? AND generation = ?');
   }
@@ -82,9 +84,10 @@ export class WishTable {
   }
 
   /** Writes a hold in the place of any other on that device. */
-  putHold({ backend, busid, generation, kind, vm, slot, isForced, by, createdAt }: Hold): void {
+  putHold({ backend, busid, generation, deviceId, kind, vm, slot, isForced, by, createdAt }: Hold): void {
+    const what = [generation, deviceId ?? null, kind, vm ?? null];
     const place = [slot?.controller ?? null, slot?.port ?? null];
-    this.#putHold.run(backend, busid, generation, kind, vm ?? null, ...place, Number(isForced === true), by, createdAt);
+    this.#putHold.run(backend, busid, ...what, ...place, Number(isForced === true), by, createdAt);
     this.forget();
   }
 
@@ -111,9 +114,11 @@ function toAssignment(row: AssignmentRow): Assignment {
   };
 }
 
-function toHold({ backend, busid, generation, kind, vm, controller, port, forced, origin, created_at }: HoldRow): Hold {
+function toHold(row: HoldRow): Hold {
+  const { backend, busid, generation, device_id, kind, vm, controller, port, forced, origin, created_at } = row;
   return {
     ...{ backend, busid, generation, kind: kind as Hold['kind'] },
+    ...(device_id === null ? {} : { deviceId: device_id }),
     ...(vm === null ? {} : { vm: vm as VmUuid }),
     ...(controller === null || port === null ? {} : { slot: { controller, port } }),
     ...(forced === 0 ? {} : { isForced: true }),

@@ -34,6 +34,8 @@ export interface Hold {
   readonly backend: string;
   readonly busid: string;
   readonly generation: string;
+  /** What it said that it is; absent when nobody noted that. A hold goes with a device that changes its id. */
+  readonly deviceId?: string;
   readonly kind: 'in' | 'out';
   /** The VM of a hold `in`. */
   readonly vm?: VmUuid;

@@ -24,6 +24,7 @@ class Bench {
       detach: run,
       addController: run,
       dropHold: run,
+      carryHold: run,
       ask: run,
       endQuestion: run,
     };

@@ -32,6 +32,7 @@ const DEADLINES_MS: Readonly<Record<StepKind, number>> = {
   detach: 30_000,
   addController: 30_000,
   dropHold: 10_000,
+  carryHold: 10_000,
   ask: 10_000,
   endQuestion: 10_000,
 };
@@ -180,6 +181,8 @@ export class Attacher {
         return executors.addController(step, signal);
       case 'dropHold':
         return executors.dropHold(step, signal);
+      case 'carryHold':
+        return executors.carryHold(step, signal);
       case 'ask':
         return executors.ask(step, signal);
       case 'endQuestion':
@@ -226,6 +229,7 @@ function generationOf(step: Step): string {
     case 'addController':
       return '';
     case 'dropHold':
+    case 'carryHold':
       return step.hold.generation;
     case 'ask':
       return step.device.generation;

@@ -22,6 +22,9 @@ export function applySteps(input: PlanInput, steps: readonly Step[]): PlanInput 
       case 'dropHold':
         holds = holds.filter((hold) => hold !== step.hold);
         continue;
+      case 'carryHold':
+        holds = holds.map((hold) => (hold === step.hold ? step.as : hold));
+        continue;
       case 'ask':
         questions = [...questions, questionOf(step.device, step.vms, input.wallNow, Number.MAX_SAFE_INTEGER)];
         continue;

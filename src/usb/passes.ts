@@ -9,9 +9,10 @@ import { type Log, silentLog } from '../lib/log.ts';
 import type { VmUuid } from '../model/ids.ts';
 import { deviceKey, type UsbDevice } from '../model/usb.ts';
 import { Attacher, type AttacherOptions, type StepResult } from './attacher.ts';
+import { LastPlaces, type PlaceStore } from './last-places.ts';
 import { Observer } from './observer.ts';
 import { controllerKey, holdKey, plan, questionKey } from './plan.ts';
-import type { Desired, LastPlace, ObservedVm, Plan, PlanInput, Step, StepExecutors, Verdict } from './plan-types.ts';
+import type { Desired, ObservedVm, Plan, PlanInput, Step, StepExecutors, Verdict } from './plan-types.ts';
 
 /** Where something may have changed. `wishes`: assignments or holds. */
 export type RouterHint = { readonly vm: VmUuid } | { readonly backend: string } | 'wishes' | 'everything';
@@ -27,6 +28,8 @@ export interface RouterOptions {
   readonly executors: StepExecutors;
   /** Names of devices as people see them, for rules. One function. */
   readonly namesOf?: PlanInput['namesOf'] | undefined;
+  /** Where it outlives this process in which VM a device may be. */
+  readonly places?: PlaceStore | undefined;
   readonly clock?: Clock | undefined;
   readonly log?: Log | undefined;
   /** How often everything is looked at though nothing hints at a change. Default 30 s. */
@@ -58,7 +61,9 @@ export class Passes {
   readonly #log: Log;
   readonly #releasing = new Set<VmUuid>();
   readonly #onPass: () => void;
-  readonly #lastPlaces = new Map<string, LastPlace>();
+  readonly #lastPlaces: LastPlaces;
+  /** Since when nothing is plugged where a hold's device was, by hold key. */
+  readonly #goneSince = new Map<string, number>();
   #plan = NO_PLAN;
   #verdicts: ReadonlyMap<string, Verdict> = new Map();
   #state: 'new' | 'priming' | 'running' | 'closed' = 'new';
@@ -70,6 +75,7 @@ export class Passes {
   constructor(options: RouterOptions, onPass: () => void) {
     const { clock = systemClock, log = silentLog, lookTimeoutMs: timeoutMs = 5_000 } = options;
     this.#options = options;
+    this.#lastPlaces = new LastPlaces(options.places);
     this.#onPass = onPass;
     this.clock = clock;
     this.#log = log;
@@ -148,7 +154,8 @@ export class Passes {
       desired: this.#options.wishes(),
       ...(this.#options.namesOf === undefined ? {} : { namesOf: this.#options.namesOf }),
       memory: this.attacher.memory,
-      lastPlaces: this.#lastPlaces,
+      lastPlaces: this.#lastPlaces.all,
+      goneSince: this.#goneSince,
       now: this.clock.monotonic(),
       wallNow: this.clock.now(),
     };
@@ -186,6 +193,7 @@ export class Passes {
     this.#pass = undefined;
     try {
       const input = this.planInput();
+      this.#noteGone(input);
       this.#plan = plan(input);
       this.#verdicts = new Map(this.#plan.verdicts.map((verdict) => [verdict.device, verdict]));
       const growing = input.observed.vms.filter(({ domain }) => domain?.canAddController === true);
@@ -193,7 +201,7 @@ export class Passes {
       const ofHolds = input.desired.holds.map(holdKey);
       const ofQuestions = [...input.observed.devices, ...input.desired.questions].map(questionKey);
       this.attacher.keepOnly(new Set([...this.#verdicts.keys(), ...ofHolds, ...ofQuestions, ...ofVms]));
-      this.#rememberPlaces(input);
+      this.#tell(() => this.#lastPlaces.note(input, this.#plan));
       this.attacher.submit(this.#plan.steps);
       this.#wakeLater(this.#plan.wakeAt);
       this.#tell(() => this.#options.onPlan?.(this.#plan));
@@ -203,12 +211,12 @@ export class Passes {
     this.#onPass();
   }
 
-  /** A listener that throws stops no routing. */
+  /** A listener or a store that throws stops no routing. */
   #tell(call: () => void): void {
     try {
       call();
     } catch (error) {
-      this.#log.error('A listener of the router failed', { error });
+      this.#log.error('A listener or a store of the router failed', { error });
     }
   }
 
@@ -225,14 +233,11 @@ export class Passes {
     this.#cancelWake = this.clock.after(at - this.clock.monotonic(), () => this.schedule());
   }
 
-  /** Where each device was is remembered for as long as it is about: at the next start of its VM it is there again. */
-  #rememberPlaces({ observed }: PlanInput): void {
-    for (const { uuid: vm, domain } of observed.vms) {
-      for (const attachment of domain?.attachments ?? []) {
-        const { generation, controller, port } = attachment;
-        this.#lastPlaces.set(deviceKey(attachment), { vm, generation, controller, port });
-      }
-    }
-    for (const key of this.#lastPlaces.keys()) if (!this.#verdicts.has(key)) this.#lastPlaces.delete(key);
+  #noteGone({ observed: { backends, devices }, desired, now }: PlanInput): void {
+    const plugged = new Set(devices.map(deviceKey));
+    const gone = desired.holds.filter((hold) => backends.has(hold.backend) && !plugged.has(deviceKey(hold)));
+    const keys = new Set(gone.map(holdKey));
+    for (const key of this.#goneSince.keys()) if (!keys.has(key)) this.#goneSince.delete(key);
+    for (const key of keys) if (!this.#goneSince.has(key)) this.#goneSince.set(key, now);
   }
 }

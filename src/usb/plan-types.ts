@@ -76,6 +76,8 @@ export interface PlanInput {
   readonly namesOf?: NamesOf;
   /** By device. */
   readonly lastPlaces?: ReadonlyMap<string, LastPlace>;
+  /** Since when nothing is plugged where a hold's device was, by hold key (monotonic ms); absent: since now. */
+  readonly goneSince?: ReadonlyMap<string, number>;
   /** Monotonic milliseconds, the clock of `retryAt`. */
   readonly now: number;
   /** Milliseconds since 1970, the clock of questions and of rules that hold at certain times. */
@@ -102,6 +104,8 @@ export interface StepArgs {
   addController: { readonly vm: VmUuid; readonly why: string };
   /** A hold whose device was unplugged: it has served. */
   dropHold: { readonly hold: Hold; readonly why: string };
+  /** A hold whose device came back under another id of the same list is about that from now on: `as`. */
+  carryHold: { readonly hold: Hold; readonly as: Hold; readonly why: string };
   /** People are asked whether the device may go to one of the VMs. */
   ask: { readonly device: UsbDevice; readonly vms: readonly VmUuid[]; readonly why: string };
   /** A question that nobody answered in time (the device is kept out from then on), or that is no longer of interest. */

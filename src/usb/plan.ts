@@ -10,6 +10,7 @@ import type { Decider, ObservedVm, Outcome, Plan, PlanInput, Step, Verdict, Wait
 import { Ports } from './ports.ts';
 import { whyClosed, whyLastNow, whyLeft, whyStale, whyWanted } from './reasons.ts';
 import { isReady, isTaking, mayLeave, nameOf, type Survey, survey } from './survey.ts';
+import { maySwitch, SWITCH_MS, switchedHold } from './switched.ts';
 import { Takings } from './takings.ts';
 
 /** Names what a step occupies while it is under way: the device, the hold, or the VM's next controller. The key of {@link Memory}. */
@@ -22,6 +23,7 @@ export function stepKey(step: Step): string {
     case 'addController':
       return controllerKey(step.vm);
     case 'dropHold':
+    case 'carryHold':
       return holdKey(step.hold);
     case 'ask':
       return questionKey(step.device);
@@ -89,13 +91,22 @@ function unlessUnderWay(step: Step, { memory, now }: Survey): Due {
   return isDue ? { steps: [step], retryAt: [] } : { steps: [], retryAt: [entry.retryAt] };
 }
 
-/** Holds end with the plug that they are about. */
-function endHolds({ desired }: PlanInput, world: Survey): Due {
+/** Holds end with the plug that they are about, or go with a device that changes its id, for which they wait a while. */
+function endHolds({ desired, goneSince }: PlanInput, world: Survey): Due {
   const isOver = ({ backend, busid, generation }: Hold) =>
     world.backends.has(backend) && world.devices.get(deviceKey({ backend, busid }))?.generation !== generation;
   return desired.holds
     .filter(isOver)
-    .map((hold) => unlessUnderWay({ kind: 'dropHold', hold, why: 'the device was unplugged' }, world))
+    .map((hold): Due => {
+      const device = world.devices.get(deviceKey(hold));
+      const as = device === undefined ? undefined : switchedHold(hold, device, world.policy);
+      if (as !== undefined) return unlessUnderWay({ kind: 'carryHold', hold, as, why: 'it changed its id' }, world);
+      const until = (goneSince?.get(holdKey(hold)) ?? world.now) + SWITCH_MS;
+      if (device === undefined && until > world.now && maySwitch(hold, world.policy)) {
+        return { steps: [], retryAt: [until] };
+      }
+      return unlessUnderWay({ kind: 'dropHold', hold, why: 'the device was unplugged' }, world);
+    })
     .reduce(joined, NOTHING);
 }
 

@@ -43,7 +43,8 @@ export class RouterWorld {
   isReadable = true;
   readonly #ports: number;
   #hint: (() => void) | undefined;
-  readonly router: Router;
+  readonly #options: RouterOptions;
+  router: Router;
 
   /** `ports`: of the controller that each VM starts with. */
   constructor(vms: number, options: Partial<RouterOptions> = {}, ports = 4) {
@@ -61,7 +62,7 @@ export class RouterWorld {
         return () => (this.#hint = undefined);
       },
     };
-    this.router = new Router({
+    this.#options = {
       listVms: () => [...this.vms.keys()].map((uuid) => ({ uuid, name: nameOf(uuid) })),
       observeVm: (uuid, signal) => this.#observe(uuid, signal),
       sources: [source],
@@ -79,6 +80,10 @@ export class RouterWorld {
           this.log.push(`dropHold ${deviceKey(hold)}`);
           this.holds = this.holds.filter((other) => other !== hold);
         },
+        carryHold: async ({ hold, as }) => {
+          this.log.push(`carryHold ${deviceKey(hold)}`);
+          this.holds = this.holds.map((other) => (other === hold ? as : other));
+        },
         ask: async (step) => {
           this.log.push(wordOf(step));
           const now = this.clock.now();
@@ -93,7 +98,19 @@ export class RouterWorld {
       clock: this.clock,
       attacher: { random: () => 0 },
       ...options,
-    });
+    };
+    this.router = new Router(this.#options);
+  }
+
+  /** Ends the router as a crash would, and starts the next one; resolves when that has made its first plan. */
+  async restartRouter(): Promise<void> {
+    await this.router.close();
+    this.router = new Router(this.#options);
+    const started = this.router.start();
+    await this.settle();
+    await this.clock.advance(1_000); // The first plan waits no longer for a VM that cannot be observed.
+    await this.settle();
+    await started;
   }
 
   /** Adds a VM that runs, without a word to the router. */

@@ -9,6 +9,7 @@ import { type Attachment, deviceKey, type UsbDevice } from '../model/usb.ts';
 import { type Claim, indexClaims, isAble } from './decide.ts';
 import type { Memory, ObservedVm, PlanInput } from './plan-types.ts';
 import { whyStale } from './reasons.ts';
+import { switchedHold } from './switched.ts';
 
 /** The input, indexed. */
 export interface Survey {
@@ -29,7 +30,7 @@ export interface Survey {
   /** When the policy may say something else without anything having changed (monotonic ms); infinity for never. */
   readonly timedUntil: number;
   claimsOn(device: UsbDevice): Claim[];
-  /** A VM that could not be observed yet, and to which an assignment or a rule may have brought the device. */
+  /** A VM that could not be observed yet, and has the device as far as is known, or by an assignment or a rule. */
   unseenHolderOf(device: UsbDevice): ObservedVm | undefined;
   /** What the policy says of a present device that neither a hold nor an assignment decides about. */
   policySays(device: UsbDevice): PolicyVerdict | undefined;
@@ -38,7 +39,7 @@ export interface Survey {
 const MINUTE_MS = 60_000;
 
 /** Indexes the input. Of two devices at one place the first counts, of two holds on one plug the newer. */
-export function survey({ observed, desired, memory, now, wallNow, namesOf }: PlanInput): Survey {
+export function survey({ observed, desired, memory, lastPlaces, now, wallNow, namesOf }: PlanInput): Survey {
   const devices = new Map<string, UsbDevice>();
   const keysById = new Map<string, string[]>();
   for (const device of observed.devices) {
@@ -56,6 +57,9 @@ export function survey({ observed, desired, memory, now, wallNow, namesOf }: Pla
     const key = deviceKey(hold);
     const isNewer = hold.createdAt >= (holds.get(key)?.createdAt ?? Number.NEGATIVE_INFINITY);
     if (hold.generation === devices.get(key)?.generation && isNewer) holds.set(key, hold);
+    const device = devices.get(key);
+    const switched = device === undefined ? undefined : switchedHold(hold, device, desired.policy);
+    if (switched !== undefined && isNewer) holds.set(key, switched);
   }
   const isAboutPlug = (question: Question) => devices.get(deviceKey(question))?.generation === question.generation;
   const vms = new Map(observed.vms.map((vm) => [vm.uuid, vm]));
@@ -109,10 +113,11 @@ export function survey({ observed, desired, memory, now, wallNow, namesOf }: Pla
     claimsOn,
     unseenHolderOf(device) {
       if (unseen.length === 0) return undefined;
+      const last = lastPlaces?.get(deviceKey(device))?.vm;
       const ruled = policy.mode === 'enforce' ? rulesMatching(policy, device, namesOf) : [];
       const named = new Set(ruled.flatMap(({ one }) => vmsOf(one.rule.action)));
       const claimed = new Set(claimsOn(device).map(({ assignment }) => assignment.vm));
-      return unseen.find(({ uuid, name }) => claimed.has(uuid) || named.has(name));
+      return unseen.find(({ uuid, name }) => uuid === last || claimed.has(uuid) || named.has(name));
     },
   };
 }

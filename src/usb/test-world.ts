@@ -74,12 +74,13 @@ export function assignment(id: number, number: number, pattern: string, mode: As
   return { id, vm: vmId(number), pattern: parseDevicePattern(pattern), mode, createdAt: 0 };
 }
 
-export function holdIn({ backend, busid, generation }: UsbDevice, number: number, more: Partial<Hold> = {}): Hold {
-  return { backend, busid, generation, kind: 'in', vm: vmId(number), by: 'hand', createdAt: 1, ...more };
+export function holdIn(device: UsbDevice, number: number, more: Partial<Hold> = {}): Hold {
+  const { backend, busid, generation, deviceId } = device;
+  return { backend, busid, generation, deviceId, kind: 'in', vm: vmId(number), by: 'hand', createdAt: 1, ...more };
 }
 
-export function holdOut({ backend, busid, generation }: UsbDevice): Hold {
-  return { backend, busid, generation, kind: 'out', by: 'hand', createdAt: 1 };
+export function holdOut({ backend, busid, generation, deviceId }: UsbDevice): Hold {
+  return { backend, busid, generation, deviceId, kind: 'out', by: 'hand', createdAt: 1 };
 }
 
 export interface WorldParts {
@@ -109,9 +110,9 @@ export function world(parts: WorldParts): PlanInput {
   };
 }
 
-/** Writes a step as a word: `attach dom0:1-1 vm1 0-2`, `detach dom0:1-1 vm1 0-2`, `addController vm1`, `dropHold dom0:1-1`, `ask dom0:1-1 vm1 vm2`, `endQuestion dom0:1-1 moot`. */
+/** Writes a step as a word: `attach dom0:1-1 vm1 0-2`, `detach dom0:1-1 vm1 0-2`, `addController vm1`, `dropHold dom0:1-1`, `carryHold dom0:1-1`, `ask dom0:1-1 vm1 vm2`, `endQuestion dom0:1-1 moot`. */
 export function wordOf(step: Step): string {
-  if (step.kind === 'dropHold') return `dropHold ${step.hold.backend}:${step.hold.busid}`;
+  if (step.kind === 'dropHold' || step.kind === 'carryHold') return `${step.kind} ${deviceKey(step.hold)}`;
   if (step.kind === 'ask') return `ask ${deviceKey(step.device)} ${step.vms.map(vmWord).join(' ')}`;
   if (step.kind === 'endQuestion') return `endQuestion ${deviceKey(step.question)} ${step.as}`;
   if (step.kind === 'addController') return `addController ${vmWord(step.vm)}`;

@@ -2,6 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import type { Hold } from '../model/assignment.ts';
+import { deviceKey } from '../model/usb.ts';
 import { plan } from './plan.ts';
 import { wordOf } from './test-world.ts';
 import { ChangingWorld } from './testing/changing-world.ts';
@@ -20,7 +22,7 @@ test('plan: whatever happens, no device is in two VMs, none is taken that is kep
       const go = (fate: Fate) => {
         const next = plan(world.input);
         checkPlan(world.input, next);
-        world.execute(next.steps, fate);
+        world.execute(next, fate);
         checkWorld(world.real, PLACES);
         return next;
       };
@@ -44,10 +46,21 @@ test('plan: whatever happens, no device is in two VMs, none is taken that is kep
   );
 });
 
-/** Whether more is to come by itself: a next try, or the end of a question. Rules that hold at certain times go on for ever. */
-function isDue(wakeAt: number | undefined, { input }: ChangingWorld): boolean {
+/** Whether nothing is plugged where a hold's device was. */
+function isGone(hold: Hold, { input }: ChangingWorld): boolean {
+  return !input.observed.devices.some((device) => deviceKey(device) === deviceKey(hold));
+}
+
+/**
+ * Whether more is to come by itself: a next try, the end of a question or of a hold whose device is gone. Rules that hold at
+ * certain times go on for ever.
+ */
+function isDue(wakeAt: number | undefined, world: ChangingWorld): boolean {
+  const { input } = world;
   if (wakeAt === undefined) return false;
   const { now, memory, desired } = input;
-  const isRead = desired.questions.some(({ backend }) => input.observed.backends.has(backend));
+  const isRead = [...desired.questions, ...desired.holds.filter((hold) => isGone(hold, world))].some(({ backend }) =>
+    input.observed.backends.has(backend),
+  );
   return isRead || [...memory.values()].some(({ retryAt = now }) => retryAt > now);
 }

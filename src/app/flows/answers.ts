@@ -50,7 +50,8 @@ export function answer(engine: Parts, device: UsbDevice, { into, isRemembered = 
   const key = deviceKey(device);
   const question = questionFor(engine, device, { into, isRemembered });
   const { backend, busid, generation } = question;
-  const held = { backend, busid, generation, by: 'answer' as const, createdAt: clock.now() };
+  const { deviceId } = device; // Of the same plug: that is what the question was found by.
+  const held = { backend, busid, generation, deviceId, by: 'answer' as const, createdAt: clock.now() };
   const hold: Hold = into === undefined ? { ...held, kind: 'out' } : { ...held, kind: 'in', vm: into.uuid };
   if (!inventory.endQuestion(question, hold)) throw new Fault('question.not_found', { device: key });
   if (into !== undefined && isRemembered) remember(engine, device, into);

@@ -179,8 +179,8 @@ function whyNotAt(
   return other === key ? undefined : new Fault('usb.port_busy', { vm: name, port, other });
 }
 
-function holdOf(engine: Parts, { backend, busid, generation }: UsbDevice): Omit<Hold, 'kind'> {
-  return { backend, busid, generation, by: 'hand', createdAt: engine.clock.now() };
+function holdOf(engine: Parts, { backend, busid, generation, deviceId }: UsbDevice): Omit<Hold, 'kind'> {
+  return { backend, busid, generation, deviceId, by: 'hand', createdAt: engine.clock.now() };
 }
 
 /** Puts the hold and waits until the device rests; `complain` makes the fault of a rest that is not what was asked for. */

@@ -7,6 +7,7 @@ import { VIRTUAL_BACKEND } from '../../model/ids.ts';
 import { udevName } from '../../model/udev-name.ts';
 import { deviceKey, parseDeviceRef, parseSlot } from '../../model/usb.ts';
 import { explain, summarize } from '../../usb/explain.ts';
+import { listAbsent } from '../absent-devices.ts';
 import { deviceFinder, deviceNotFound, REST_MS } from '../device-finder.ts';
 import type { Handlers } from '../dispatch.ts';
 import type { Engine } from '../engine.ts';
@@ -46,14 +47,22 @@ export function usbHandlers(engine: Engine): UsbHandlers {
     const what = ('stuck' in outcome ? outcome.stuck : undefined) ?? 'the VM gives nothing back now';
     throw new Fault('usb.detach_failed', { device: key, vm: fleet.nameOf(vm), what });
   };
+  /** Gives the row of a device that is not plugged, is in no VM, and is expected at that port. */
+  const absentAt = async (key: string, signal: AbortSignal): Promise<DeviceView | undefined> => {
+    await lookFor(parseDeviceRef(key), signal);
+    if (router.verdictOf(key) !== undefined) return undefined;
+    const row = listAbsent(engine).find(({ device }) => device === key);
+    if (row === undefined) return undefined;
+    return { ...row, why: `it is in no VM; ${row.why}. To expect it no more: usher usb unassign ${row.assignment}` };
+  };
   const listed = (isAll: boolean): DeviceView[] => {
     const rows = router.verdicts.map((verdict) => view(verdict.device));
     return isAll ? rows : rows.filter((row) => row.state !== 'guarded');
   };
 
   return {
-    async 'usb.list'({ isAll = false }) {
-      return listed(isAll);
+    async 'usb.list'({ isAll = false, withAbsent = false }) {
+      return withAbsent ? [...listed(isAll), ...listAbsent(engine)] : listed(isAll);
     },
     async 'usb.plug'({ at, kind, file, serial, isReadOnly }, { signal }) {
       const { backend, busid } = parseDeviceRef(at);
@@ -94,6 +103,8 @@ export function usbHandlers(engine: Engine): UsbHandlers {
     async 'usb.detach'({ device: ref }, call) {
       const key = deviceKey(parseDeviceRef(ref));
       if (seen(key) === undefined && router.verdictOf(key)?.isGone === true) return await letGo(key, call.signal);
+      const absent = seen(key) === undefined ? await absentAt(key, call.signal) : undefined;
+      if (absent !== undefined) return absent;
       const device = await find(ref, call.signal);
       await detachByHand(engine, device, call);
       return view(deviceKey(device));

@@ -22,7 +22,7 @@ export const USB_COMMANDS: readonly CommandSpec[] = [
     options: [{ flags: '-a, --all', doc: 'show hubs and other devices that are never given away, too' }],
     examples: ['usher usb list', 'usher usb list --all --json'],
     async run(context) {
-      const params = context.options['all'] ? { isAll: true } : {};
+      const params = { withAbsent: true, ...(context.options['all'] ? { isAll: true } : {}) };
       return list(context, await (await context.daemon()).call('usb.list', params));
     },
   },
@@ -210,7 +210,7 @@ const DEVICE_COLUMNS: readonly Column<DeviceView>[] = [
   { title: 'DEVICE', of: (row) => row.device, yields: { turn: 3, least: 10 } },
   { title: 'DEVICE ID', of: (row) => row.deviceId, yields: { turn: 1, least: 10 } },
   { title: 'DESCRIPTION', of: (row) => row.description, yields: { turn: 1, least: 11 } },
-  { title: 'STATE', of: (row) => row.state },
+  { title: 'STATE', of: (row) => (row.isAbsent === true ? `${row.state} (absent)` : row.state) },
   {
     title: 'VM',
     of: (row) => (row.vm === undefined ? '-' : `${row.vm}${row.slot ? ` ${row.slot}` : ''}`),

@@ -3,20 +3,14 @@ import type { Hold } from '../../model/assignment.ts';
 import type { VmUuid } from '../../model/ids.ts';
 import { type Attachment, deviceKey, formatSlot, type UsbDevice } from '../../model/usb.ts';
 import { applySteps } from '../foresee.ts';
-import { plan, stepKey } from '../plan.ts';
-import type { DeviceMemory, LastPlace, ObservedVm, PlanInput, Step } from '../plan-types.ts';
+import { LastPlaces } from '../last-places.ts';
+import { holdKey, plan, stepKey } from '../plan.ts';
+import type { DeviceMemory, LastPlace, ObservedVm, Plan, PlanInput, Step } from '../plan-types.ts';
 import { holdIn, holdOut, vmId } from '../test-world.ts';
-import { goodAttachments, oughtOf } from './ought.ts';
 import { type Change, type Fate, freshVm, inPower, numberOf, plug } from './random-worlds.ts';
 
 const QUESTION_MS = 5_000;
 const RETRY_MS = 500;
-
-/**
- * With these a VM may remain unseen after a crash. What it has is known by the wishes only, so that a device would be taken
- * for free when the wish that it is there by went away, or the device itself, before the VM was seen.
- */
-const HIDING: ReadonlySet<Change['what']> = new Set(['crash', 'power', 'start', 'read', 'foreign', 'assign', 'pass']);
 
 /**
  * INVARIANTS: a step that lingers is in the memory, and what it does is not seen, until it is finished or the daemon
@@ -30,9 +24,14 @@ export class ChangingWorld {
   readonly #doomed = new Set<Step>();
   /** VMs that a daemon which has just come up could not observe yet, as they are. */
   readonly #unseen = new Map<VmUuid, ObservedVm>();
+  /** What outlives a crash. */
+  readonly #stored = new Map<string, LastPlace>();
+  #places = this.#openPlaces();
 
   constructor(input: PlanInput) {
-    this.input = input;
+    this.#places.note(input, { steps: [], verdicts: plan(input).verdicts });
+    this.input = { ...input, lastPlaces: this.#places.all };
+    this.#become(this.input);
   }
 
   /** What is the case, seen or not. */
@@ -46,8 +45,7 @@ export class ChangingWorld {
   }
 
   apply(change: Change): void {
-    if (!HIDING.has(change.what)) this.#seeAll();
-    else if ('vm' in change) this.#see(vmId(change.vm));
+    if ('vm' in change) this.#see(vmId(change.vm));
     const { observed, desired } = this.input;
     const device = 'place' in change ? this.#deviceAt(change.place) : undefined;
     const vm = 'vm' in change ? observed.vms[change.vm - 1] : undefined;
@@ -109,8 +107,10 @@ export class ChangingWorld {
     }
   }
 
-  /** Executes the steps; one of them may fail, or linger. */
-  execute(steps: readonly Step[], { is, pick }: Fate): void {
+  /** Executes a plan; one of its steps may fail, or linger. */
+  execute(next: Plan, { is, pick }: Fate): void {
+    const { steps } = next;
+    this.#places.note(this.input, next);
     const odd = is === 'well' ? undefined : steps[pick % Math.max(1, steps.length)];
     const memory = new Map(this.input.memory);
     for (const step of steps) {
@@ -147,24 +147,27 @@ export class ChangingWorld {
 
   #crash(wereDone: boolean, unseen: string): void {
     const done = wereDone ? this.underWay.filter((step) => this.#isPossible(step)) : [];
-    const { lastPlaces: _, ...rest } = applySteps(this.input, done);
-    this.#become({ ...rest, memory: new Map() });
+    this.#places = this.#openPlaces();
+    this.#become({ ...applySteps(this.input, done), lastPlaces: this.#places.all, memory: new Map() });
     this.#doomed.clear();
     const [holder] = placesOf(this.input, unseen);
     const vm = this.input.observed.vms.find(({ uuid }) => uuid === holder?.vm);
-    if (vm?.domain?.attachments.every((one) => this.#isWhereItOught(one)) !== true) return;
+    if (vm?.domain === undefined) return;
     const { uuid, name } = vm;
     this.#setVm({ uuid, name, power: 'halted', isOpen: false, isUnknown: true });
     this.#unseen.set(uuid, vm);
   }
 
-  #isWhereItOught(attachment: Attachment): boolean {
-    const device = this.#deviceAt(deviceKey(attachment));
-    if (device === undefined || attachment.isForeign || !goodAttachments(this.input, device).includes(attachment))
-      return false;
-    const { verdicts } = plan(this.input);
-    const decider = verdicts.find((one) => one.device === deviceKey(device))?.decider.by;
-    return decider !== 'others' && oughtOf(this.input, device, verdicts).vm === attachment.vm;
+  #openPlaces(): LastPlaces {
+    return new LastPlaces({
+      load: () => this.#stored,
+      save: (changes) => {
+        for (const [key, place] of changes) {
+          if (place === undefined) this.#stored.delete(key);
+          else this.#stored.set(key, place);
+        }
+      },
+    });
   }
 
   #seeAll(): void {
@@ -250,18 +253,15 @@ export class ChangingWorld {
     this.input = { ...this.input, desired: { ...this.input.desired, ...change } };
   }
 
-  /** The router remembers where each plug was last seen, and gives questions their time. */
+  /** The router knows since when the device of a hold is gone, and gives questions their time. */
   #become(input: PlanInput): void {
-    const lastPlaces = new Map<string, LastPlace>(input.lastPlaces);
-    for (const { uuid: vm, domain } of input.observed.vms) {
-      for (const attachment of domain?.attachments ?? []) {
-        const { generation, controller, port } = attachment;
-        lastPlaces.set(deviceKey(attachment), { vm, generation, controller, port });
-      }
-    }
+    const { backends, devices } = input.observed;
+    const plugged = new Set(devices.map(deviceKey));
+    const gone = input.desired.holds.filter((hold) => backends.has(hold.backend) && !plugged.has(deviceKey(hold)));
+    const goneSince = new Map(gone.map(holdKey).map((key) => [key, input.goneSince?.get(key) ?? input.now]));
     const until = input.wallNow + QUESTION_MS;
     const questions = input.desired.questions.map((one) => ({ ...one, expiresAt: Math.min(one.expiresAt, until) }));
-    this.input = { ...input, lastPlaces, desired: { ...input.desired, questions } };
+    this.input = { ...input, goneSince, desired: { ...input.desired, questions } };
   }
 }
 

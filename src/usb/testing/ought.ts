@@ -5,8 +5,8 @@
 import { type Assignment, formatDevicePattern, type Hold, matchDevice } from '../../model/assignment.ts';
 import type { ObjectionKind } from '../../model/host-use.ts';
 import type { VmUuid } from '../../model/ids.ts';
-import type { Rule } from '../../model/policy.ts';
-import { isExplicitFor, type Sensitive } from '../../model/policy-explicit.ts';
+import type { Policy, Rule } from '../../model/policy.ts';
+import { isExplicitFor, isSameSwitcher, type Sensitive } from '../../model/policy-explicit.ts';
 import { compileMatch, Subject } from '../../model/policy-match.ts';
 import { compileTime, localTimeOf } from '../../model/policy-time.ts';
 import { type Attachment, deviceKey, type UsbDevice } from '../../model/usb.ts';
@@ -43,11 +43,18 @@ export function goodAttachments({ observed }: PlanInput, device: UsbDevice): Att
     .filter(({ generation }) => generation === device.generation);
 }
 
-/** Gives the newest hold of this plug of the device. */
+/** Gives the newest hold of this plug of the device, or of what it was before it changed its id; that without its force. */
 export function holdOf({ desired }: PlanInput, device: UsbDevice): Hold | undefined {
-  return desired.holds
-    .filter((one) => deviceKey(one) === deviceKey(device) && one.generation === device.generation)
-    .sort((a, b) => b.createdAt - a.createdAt)[0];
+  const [hold] = desired.holds
+    .filter((one) => deviceKey(one) === deviceKey(device))
+    .filter((one) => one.generation === device.generation || isSwitched(desired.policy, one, device))
+    .sort((a, b) => b.createdAt - a.createdAt);
+  return hold?.generation === device.generation || hold === undefined ? hold : { ...hold, isForced: false };
+}
+
+/** Tells whether a hold is about what the device was in the same port, as a rule lists both ids. */
+export function isSwitched(policy: Policy, { deviceId }: Hold, device: UsbDevice): boolean {
+  return deviceId !== undefined && isSameSwitcher(policy, deviceId, device.deviceId);
 }
 
 /** Tells whether a VM takes devices now. */

@@ -1,12 +1,14 @@
 /** What every plan has to keep, whatever it was made from, and what has to be so when nothing is left to do. For tests. */
 import assert from 'node:assert/strict';
+import type { Hold } from '../../model/assignment.ts';
 import type { UsbDevice } from '../../model/usb.ts';
 import { deviceKey, formatSlot } from '../../model/usb.ts';
 import { stepKey } from '../plan.ts';
 import type { ObservedVm, Plan, PlanInput, Step, StepOf } from '../plan-types.ts';
+import { maySwitch, SWITCH_MS } from '../switched.ts';
 import { outcomeWord, wordOf } from '../test-world.ts';
 import { placesOf, slotsOf } from './changing-world.ts';
-import { canTake, goodAttachments, holdOf, type Ought, oughtOf } from './ought.ts';
+import { canTake, goodAttachments, holdOf, isSwitched, type Ought, oughtOf } from './ought.ts';
 
 /** Checks that each step is legal at once, and that it is one that ought to be. */
 export function checkPlan(input: PlanInput, { steps, verdicts }: Plan): void {
@@ -19,7 +21,13 @@ export function checkPlan(input: PlanInput, { steps, verdicts }: Plan): void {
     if (step.kind === 'attach') checkAttach(input, step, ought);
     if (step.kind === 'detach') checkDetach(input, step, device, ought);
     if (step.kind === 'addController') checkNeed(input, steps, step);
-    if (step.kind === 'dropHold') assert.ok(isOver(input, step.hold), `${word}: the plug is over`);
+    if (step.kind === 'dropHold') checkDrop(input, step.hold);
+    if (step.kind === 'carryHold') {
+      const next = input.observed.devices.find((one) => deviceKey(one) === deviceKey(step.hold));
+      assert.ok(next !== undefined && isSwitched(input.desired.policy, step.hold, next), `${word}: it changed its id`);
+      assert.deepEqual([step.as.generation, step.as.deviceId], [next.generation, next.deviceId], word);
+      assert.equal(step.as.isForced, undefined, `${word}: force is for what it was`);
+    }
     if (step.kind === 'ask') {
       const { ask = [] } = oughtOf(input, step.device, verdicts);
       const able = ask.filter((vm) => canTake(vmOf(input, vm)));
@@ -107,6 +115,19 @@ function checkDetach(input: PlanInput, step: StepOf<'detach'>, device: UsbDevice
   const isTwice = good.filter((one) => one.vm === step.vm).length > 1;
   const isWrong = !good.includes(step.attachment) || step.vm !== ought.vm;
   assert.ok(vm.isReleasing || isTwice || isWrong, `${word}: it ought to stay`);
+}
+
+/** A hold ends with its plug, unless the device is, or may soon be, back under another id. */
+function checkDrop(input: PlanInput, hold: Hold): void {
+  const { observed, desired, goneSince, now } = input;
+  const word = `dropHold ${deviceKey(hold)}`;
+  assert.ok(isOver(input, hold), `${word}: the plug is over`);
+  const device = observed.devices.find((one) => deviceKey(one) === deviceKey(hold));
+  if (device !== undefined) assert.ok(!isSwitched(desired.policy, hold, device), `${word}: it only changed its id`);
+  else if (maySwitch(hold, desired.policy)) {
+    const since = goneSince?.get(`hold ${deviceKey(hold)} ${hold.generation}`) ?? now;
+    assert.ok(now - since >= SWITCH_MS, `${word}: it may come back under another id`);
+  }
 }
 
 /** A controller is added for a VM that is open, can have one, and has no port left after this plan's steps. */

@@ -104,6 +104,7 @@ const simpleRule: fc.Arbitrary<Rule> = fc
       { hub: ['dom0:3-1'] },
       { class: { any: ['keyboard'] } },
       { serial: ['S2'] },
+      { switches: ['0951:1666:*:*', '046d:c31c:*:*'] },
     ),
     action: fc.oneof(
       fc.constantFrom(...NAMES).map((vm) => ({ do: 'attach' as const, vm })),
