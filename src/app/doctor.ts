@@ -6,7 +6,7 @@ import type { Driver, Finding } from '../hypervisor/driver.ts';
 import { errnoOf, messageOf } from '../lib/fault.ts';
 import { examineDatabase } from '../lib/sqlite.ts';
 import { size } from '../lib/text.ts';
-import { readControllers, tellMissing } from '../usb/given-away.ts';
+import { readControllers, tellController } from '../usb/given-away.ts';
 import { HOST_ROOTS } from '../usb/host-files.ts';
 import type { Engine } from './engine.ts';
 import { driverOfHost } from './host-driver.ts';
@@ -118,7 +118,7 @@ function asNote(finding: Finding): Finding {
 }
 
 async function hostFindings(stateFolder: string): Promise<Finding[]> {
-  return [...(await usbFindings()), ...(await givenAway()), ...(await spaceFindings(stateFolder))];
+  return [...(await usbFindings()), ...(await controllerFindings()), ...(await spaceFindings(stateFolder))];
 }
 
 function storeFindings({ stateFolder, databaseFile, auditFile }: Places): Finding[] {
@@ -132,12 +132,12 @@ function storeFindings({ stateFolder, databaseFile, auditFile }: Places): Findin
   return findings.filter((finding) => finding !== undefined);
 }
 
-/** Controllers whose devices are not on this host, for somebody else has them. */
-async function givenAway(): Promise<Finding[]> {
+/** Every USB controller by its PCI address; the devices of those that somebody else has are not on this host. */
+async function controllerFindings(): Promise<Finding[]> {
   const controllers = await readControllers(HOST_ROOTS).catch(() => []);
-  return controllers.flatMap((controller): Finding[] => {
-    const says = tellMissing(controller);
-    return says === undefined ? [] : [{ level: 'note', subject: 'USB of this host', says }];
+  return controllers.map((controller): Finding => {
+    const level = controller.keeper === 'host' ? 'ok' : 'note';
+    return { level, subject: 'USB of this host', says: tellController(controller) };
   });
 }
 

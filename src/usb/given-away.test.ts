@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { readControllers, tellMissing } from './given-away.ts';
+import { readControllers, tellController } from './given-away.ts';
 import { HostTree } from './testing/host-tree.ts';
 
 test('which USB controllers the host has, which are given away, which nobody has', async () => {
@@ -28,9 +28,9 @@ test('which USB controllers the host has, which are given away, which nobody has
       ],
     );
     assert.deepEqual(
-      [controllers[0], controllers[1], controllers[5]].map((one) => one && tellMissing(one)),
+      [controllers[0], controllers[1], controllers[5]].map((one) => one && tellController(one)),
       [
-        undefined,
+        "The xHCI controller 0000:00:14.0 is the host's (xhci_hcd).",
         'The EHCI controller 0000:00:1a.0 is given away (pciback): its devices are not on this host.',
         'The USB controller 0000:04:00.0 has no kernel driver: its devices are not seen.',
       ],

@@ -1,6 +1,6 @@
 /**
- * Which USB controllers of this host have been given away by PCI: their devices are not on the host at all, so that no list
- * of ours has them. Read from sysfs (bus/pci); who got a controller is not said there.
+ * The USB controllers of this host on PCI, and which of them have been given away: their devices are not on the host at all,
+ * so that no list of ours has them. Read from sysfs (bus/pci); who got a controller is not said there.
  */
 import { join } from 'node:path';
 import { type HostRoots, linkedName, listFolder, readAttribute } from './host-files.ts';
@@ -50,9 +50,9 @@ export async function readControllers({ sysRoot }: HostRoots): Promise<HostContr
   return found.filter((controller) => controller !== undefined);
 }
 
-/** Says of a controller that the host does not have why its devices are not listed; `undefined` of any other. */
-export function tellMissing({ address, standard, driver, keeper }: HostController): string | undefined {
-  if (keeper === 'host') return undefined;
+/** Says of a controller by which address it is found, who has it, and why its devices are not listed when the host has not. */
+export function tellController({ address, standard, driver, keeper }: HostController): string {
+  if (keeper === 'host') return `The ${standard} controller ${address} is the host's (${driver}).`;
   if (keeper === 'nobody')
     return `The ${standard} controller ${address} has no kernel driver: its devices are not seen.`;
   return `The ${standard} controller ${address} is given away (${driver}): its devices are not on this host.`;

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import type { AssignmentView, DeviceView } from '../../src/api/views.ts';
+import type { AssignmentView, AuditView, DeviceView } from '../../src/api/views.ts';
 import { WorldClient } from '../../src/hypervisor/simulator/world-client.ts';
 import { pollUntil } from '../../src/lib/deadline.ts';
 import { startWorld, type WorldProcess } from '../support/sim-world.ts';
@@ -102,6 +102,27 @@ test('plugged again it is one row, and attached; what cannot be taken out says w
   assert.equal(status, 1);
   assert.match(stderr, /dom0:1-1 .*work.*it does not let go/);
   await hand.call('calm', {});
+});
+
+test('a device that changes its id stays out as a person said, and the trail tells how', async () => {
+  const rule = 'rules:\n  - match: { switches: [12d1:1f01, 12d1:14db] }\n    attach: work\n';
+  await writeFile(join(stage.home, 'policy.yaml'), rule);
+  await stage.usher('policy', 'load');
+  await hand.call('plug', { busid: '2-1', vendorId: '12d1', productId: '1f01', interfaces: ['080650'] });
+  await pollUntil({ what: 'The modem', timeoutMs: 5000, everyMs: 20 }, async () =>
+    (await row('dom0:2-1'))?.state === 'attached' ? true : undefined,
+  );
+  await stage.usher('usb', 'detach', 'dom0:2-1');
+  await hand.call('unplug', { backend: 'dom0', busid: '2-1' });
+  await hand.call('plug', { busid: '2-1', vendorId: '12d1', productId: '14db', interfaces: ['020600'] });
+  const carried = await pollUntil({ what: 'The hold', timeoutMs: 5000, everyMs: 20 }, async () => {
+    const rows = await stage.ask<AuditView[]>('audit', 'list', '--device', 'dom0:2-1');
+    return rows.find(({ action, kind }) => action === 'step.carry_hold' && kind === 'outcome');
+  });
+  assert.equal(carried.outcome, 'ok');
+  const now = await row('dom0:2-1');
+  assert.deepEqual([now?.deviceId, now?.state], ['12d1:14db::020600', 'left']);
+  assert.match(now?.why ?? '', /detached by hand/);
 });
 
 async function plug(busid: string): Promise<void> {
