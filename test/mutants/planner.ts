@@ -69,18 +69,6 @@ const IN_WORLDS: readonly Change[] = [
     'const elsewhere = undefined as ObservedVm | undefined;',
   ],
   [
-    'where a device is about to go',
-    'src/usb/last-places.ts',
-    'for (const step of [...underWay, ...steps]) {',
-    'for (const step of underWay) {',
-  ],
-  [
-    'what may be in a VM that nobody has seen',
-    'src/usb/last-places.ts',
-    'for (const [key, place] of this.#places) if (unseen.has(place.vm) && !taken.has(key)) taken.set(key, place);\n',
-    '\n',
-  ],
-  [
     'an attach under way',
     'src/usb/plan.ts',
     "if (inFlight?.kind === 'attach') one.outcome = { is: 'attaching', ...underWay(inFlight, key, world) };\n  else if",
@@ -302,8 +290,24 @@ const of =
   (test: Mutant['test']) =>
   ([off, file, from, to]: Change): Mutant => ({ breaks: 'planner', off, file, from, to, test, runs: true });
 
-/** The planner never gives this step, so no world shows it. */
+/** The first two take a crash at one certain moment, which is too rare in random worlds; the planner never gives the step of the third. */
 const BESIDES: readonly Mutant[] = [
+  {
+    breaks: 'planner',
+    off: 'where a device is about to go',
+    file: 'src/usb/last-places.ts',
+    from: 'for (const step of [...underWay, ...steps]) {',
+    to: 'for (const step of underWay) {',
+    test: { file: 'src/usb/last-places.test.ts', name: 'what is attached, or about to be, is stored' },
+  },
+  {
+    breaks: 'planner',
+    off: 'what may be in a VM that nobody has seen',
+    file: 'src/usb/last-places.ts',
+    from: 'if (unseen.has(place.vm) && !taken.has(key)) taken.set(key, place);',
+    to: 'if (taken.has(key)) taken.set(key, place);',
+    test: { file: 'src/usb/last-places.test.ts', name: 'stays stored until that VM has been observed' },
+  },
   {
     breaks: 'planner',
     off: 'a step under way is not begun again',
