@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { shellWord } from '../../lab/shell-word.ts';
 import { XenHost } from '../../lab/xen-host.ts';
-import type { AssignmentView, ExplainView, HoldView } from '../../src/api/views.ts';
+import type { AssignmentView, ExplainView } from '../../src/api/views.ts';
 import { DIST, Dom0Usher } from './dom0-usher.ts';
 import { PV_GUEST } from './guests.ts';
 import { Keyboard } from './keyboard.ts';
@@ -117,13 +117,12 @@ class Desk {
     return devices.flatMap(({ device, state }) => (state === 'attached' ? [device.slice('dom0:'.length)] : []));
   }
 
-  /** Takes back everything that was wished, and the second keyboard. */
+  /** Takes back everything that was wished, and the second keyboard; a hand that was refused has left nothing. */
   async clear(): Promise<void> {
     const { usher } = this;
     for (const { id } of await usher.ask<AssignmentView[]>('usb.assignments')) {
       await usher.ask('usb.unassign', { assignment: id });
     }
-    for (const { device } of await usher.ask<HoldView[]>('usb.holds')) await usher.ask('usb.release', { device });
     await usher.check(`printf %s ${shellWord(NO_RULES)} > ${usher.home}/policy.yaml`);
     await usher.ask('policy.load');
     if (usher.hands.plugged.some(({ name }) => name === 'SPARE')) await usher.pull('SPARE');
