@@ -211,6 +211,25 @@ test('an outcome that cannot be written is owed, and written before anything els
   audit.close();
 });
 
+test('what is owed is written by itself when it can be, though nothing else is begun', async () => {
+  const path = join(folder, 'later.db');
+  const clock = new ManualClock();
+  const audit = new AuditLog(path, { clock, busyTimeoutMs: 1 });
+  const intent = audit.intend({ actor: { uid: 1, pid: 1, user: 'ada' }, action: 'vm.start' });
+  const other = new DatabaseSync(path);
+  other.exec('BEGIN IMMEDIATE');
+  audit.conclude(intent, 'ok');
+  await clock.advance(30_000);
+  assert.equal(audit.owed, 1);
+  other.exec('ROLLBACK');
+  other.close();
+  await clock.advance(10_000);
+  assert.equal(audit.owed, 0);
+  assert.deepEqual(audit.openIntents(), []);
+  audit.close();
+  assert.equal(clock.waiting, 0);
+});
+
 test('what is owed at the end is written then, or closed by the next daemon', () => {
   const path = join(folder, 'ends.db');
   const open = () => new AuditLog(path, { clock: new ManualClock(), busyTimeoutMs: 1 });

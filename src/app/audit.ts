@@ -47,12 +47,14 @@ interface Ending {
 const SELECT = 'SELECT row, body, hash FROM entry';
 /** Rows that are verified in one go, before others get their turn. */
 const VERIFY_BATCH = 500;
+/** So often what is owed is tried again, when nothing else is begun meanwhile. */
+const OWED_RETRY_MS = 10_000;
 
 /**
  * INVARIANTS: rows are numbered from 1 without a gap; a row's hash is SHA-256 over the hash before it, a line feed and
  * its body, the canonical JSON of all but the hash; head and row are read and written in one transaction, so that two
  * processes make one chain; a row is on the disk when the call that wrote it returns. An outcome that could not be written
- * is owed: it is written before the next intent is, or that one is refused.
+ * is owed: it is written before the next intent is, or that one is refused; and by itself when that can be done again.
  */
 export class AuditLog implements AuditTrail {
   readonly #database: Database;
@@ -61,6 +63,7 @@ export class AuditLog implements AuditTrail {
   readonly #statements: ReturnType<typeof prepareAll>;
   readonly #listeners = new Set<Listener>();
   #owed: readonly Ending[] = [];
+  #cancelRetry = () => {};
 
   /** Opens the trail. @throws Fault as `openDatabase` */
   constructor(path: string, { clock = systemClock, log = silentLog, ...options }: AuditLogOptions = {}) {
@@ -105,15 +108,33 @@ export class AuditLog implements AuditTrail {
     if (isOwed || this.#statements.isOpen.get(intent) === undefined) {
       throw new RangeError(`audit row ${intent} is no intent that waits for its outcome`);
     }
-    const endings = [...this.#owed, { intent, outcome, details, after, at: this.#clock.now() }];
+    const error = this.#writeOrOwe([...this.#owed, { intent, outcome, details, after, at: this.#clock.now() }]);
+    if (error !== undefined) {
+      this.#log.error('an outcome cannot be written into the audit trail yet', { intent, outcome, error });
+    }
+  }
+
+  /** Writes outcomes, or gives why that cannot be done now: then they are owed, and tried again later. */
+  #writeOrOwe(endings: readonly Ending[]): unknown {
+    this.#cancelRetry();
     try {
       const rows = this.#database.transaction(() => this.#end(endings));
       this.#owed = [];
       this.#tell(rows);
+      return undefined;
     } catch (error) {
       if (!isUnwritable(error)) throw error;
       this.#owed = endings;
-      this.#log.error('an outcome cannot be written into the audit trail yet', { intent, outcome, error });
+      this.#cancelRetry = this.#clock.after(OWED_RETRY_MS, () => this.#retryOwed());
+      return error;
+    }
+  }
+
+  #retryOwed(): void {
+    try {
+      if (this.#owed.length > 0) this.#writeOrOwe(this.#owed);
+    } catch (error) {
+      this.#log.error('an outcome cannot be written into the audit trail', { error });
     }
   }
 
@@ -164,6 +185,7 @@ export class AuditLog implements AuditTrail {
   }
 
   close(): void {
+    this.#cancelRetry();
     try {
       if (this.#owed.length > 0) this.#database.transaction(() => this.#end(this.#owed));
     } catch (error) {
