@@ -157,3 +157,14 @@ test('what cannot be written now leaves later', async () => {
   assert.deepEqual(whats(heard), ['1 a', '2 b']);
   events.close();
 });
+
+test('a disk that is full at the end keeps nobody from letting go', () => {
+  const path = newPath();
+  const events = open(path);
+  const other = new DatabaseSync(path);
+  other.exec("CREATE TRIGGER full BEFORE INSERT ON note BEGIN SELECT RAISE(ABORT, 'full'); END");
+  events.close();
+  other.exec('DROP TRIGGER full');
+  other.close();
+  open(path).close();
+});

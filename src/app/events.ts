@@ -130,7 +130,11 @@ export class EventLog {
   /** Writes what waits, and lets go. */
   close(): void {
     this.#flush();
-    this.#statements.note.run('open', '');
+    try {
+      this.#statements.note.run('open', '');
+    } catch (error) {
+      this.#log.error('It cannot be noted that the events are whole', { error }); // Others still have to let go.
+    }
     this.#database.close();
     this.#waiting = [];
   }
