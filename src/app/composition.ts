@@ -7,6 +7,7 @@ import type { Places } from '../config/places.ts';
 import type { Settings } from '../config/settings.ts';
 import type { DeviceSource } from '../hypervisor/driver.ts';
 import type { SimulatorDriver } from '../hypervisor/simulator/driver.ts';
+import type { WorldPort } from '../hypervisor/simulator/world-port.ts';
 import { Inventory } from '../inventory/inventory.ts';
 import type { Accounts } from '../lib/accounts.ts';
 import { bootId } from '../lib/boot-id.ts';
@@ -61,8 +62,11 @@ export interface CompositionOptions {
   readonly accounts?: Accounts;
   /** Where the system log listens. Default: `/dev/log`. */
   readonly systemLog?: string | undefined;
-  /** Socket of a simulated world: it takes the place of this host's USB, and VMs may have the driver `simulator`. */
-  readonly simulatorWorld?: string | undefined;
+  /**
+   * A simulated world, by its socket or by ways into one in this process: it takes the place of this host's USB, and VMs may
+   * have the driver `simulator`.
+   */
+  readonly simulatorWorld?: string | (() => WorldPort) | undefined;
 }
 
 /** A whole Usher. `open` takes the VMs over and begins to route; `close` lets go, and VMs go on. */
@@ -285,7 +289,8 @@ function timingOf(settings: Settings): MonitorTiming {
 }
 
 /** The drivers of this version; the simulator only where its world is named. */
-function driverMakers({ places, settings, log, simulatorWorld }: CompositionOptions): DriverMakers {
+function driverMakers(options: CompositionOptions): DriverMakers {
+  const { places, settings, log } = options;
   const makers: DriverMakers = {
     async qemu() {
       const { QemuDriver } = await import('../hypervisor/qemu/driver.ts');
@@ -297,8 +302,8 @@ function driverMakers({ places, settings, log, simulatorWorld }: CompositionOpti
       return new XenDriver({ runtimeDir: xenFolder(places), stateDir: places.logsFolder, log });
     },
   };
-  if (simulatorWorld === undefined) return makers;
-  return { ...makers, simulator: () => simulatorOf(simulatorWorld, places) };
+  if (options.simulatorWorld === undefined) return makers;
+  return { ...makers, simulator: () => simulatorOf(options) };
 }
 
 /** A folder for each QEMU that runs or is dead and not cleared. */
@@ -318,10 +323,11 @@ async function suspectsOf(places: Places, defaultDriver: DriverName): Promise<Dr
   return [...(qemu ? ['qemu' as const] : []), ...(xen || defaultDriver === 'xen' ? ['xen' as const] : [])];
 }
 
-async function simulatorOf(world: string, places: Places): Promise<SimulatorDriver> {
+async function simulatorOf({ simulatorWorld: world, places, clock }: CompositionOptions): Promise<SimulatorDriver> {
   const { SimulatorDriver } = await import('../hypervisor/simulator/driver.ts');
   const { WorldClient } = await import('../hypervisor/simulator/world-client.ts');
-  return new SimulatorDriver({ port: new WorldClient(world), folder: places.logsFolder });
+  const port = typeof world === 'function' ? world() : new WorldClient(world ?? '');
+  return new SimulatorDriver({ port, folder: places.logsFolder, clock });
 }
 
 /**
@@ -332,9 +338,9 @@ async function deviceSources(
   options: CompositionOptions,
   virtualPorts: VirtualPorts,
 ): Promise<{ readonly sources: readonly DeviceSource[]; readonly guards?: HostGuards }> {
-  const { places, settings, simulatorWorld, clock, log } = options;
+  const { settings, simulatorWorld, clock, log } = options;
   if (simulatorWorld !== undefined) {
-    const simulator = await simulatorOf(simulatorWorld, places);
+    const simulator = await simulatorOf(options);
     return {
       sources: [virtualPorts, ...(await simulator.sources().catch(() => [simulator.sourceOf(HOST_BACKEND)]))],
     };

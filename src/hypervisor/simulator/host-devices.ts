@@ -18,13 +18,13 @@ export class HostDevices {
   readonly #backends = new Map<string, Map<string, UsbDevice>>([[HOST_BACKEND, new Map()]]);
   #plugs = 0;
 
-  /** Plugs a device; each plug has a generation of its own. @throws `usb.device_exists`, `usb.device_invalid` */
+  /** Plugs a device; each plug has a generation of its own, unless it is told one. @throws `usb.device_exists`, `usb.device_invalid` */
   plug(options: PlugOptions): UsbDevice {
     const { vendorId, productId, manufacturer, product, speed, interfaces } = { ...STICK, ...options };
     const ref = parseDeviceRef(deviceKey({ backend: options.backend ?? HOST_BACKEND, busid: options.busid }));
     const devices = this.#backends.get(ref.backend) ?? new Map<string, UsbDevice>();
     if (devices.has(ref.busid)) throw new Fault('usb.device_exists', { device: deviceKey(ref) });
-    const { serial, guard } = options;
+    const { serial, guard, generation = `simulated.${ref.busid.split('-')[0]}.${++this.#plugs}` } = options;
     const device: UsbDevice = {
       ...ref,
       deviceId: formatDeviceId({ vendorId, productId, untrustedSerial: serial, interfaces }),
@@ -35,7 +35,7 @@ export class HostDevices {
       untrustedProduct: product,
       speed,
       interfaces: [...interfaces].sort(),
-      generation: `simulated.${ref.busid.split('-')[0]}.${++this.#plugs}`,
+      generation,
       ...(guard === undefined ? {} : { guard }),
     };
     this.#backends.set(ref.backend, devices.set(ref.busid, device));

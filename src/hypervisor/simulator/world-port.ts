@@ -47,6 +47,8 @@ export interface PlugOptions {
   readonly speed?: UsbSpeed;
   readonly interfaces?: readonly string[];
   readonly guard?: string;
+  /** As if the host had given the number of a former plug again. Default: one that no other plug has. */
+  readonly generation?: string;
 }
 
 /** Something that goes wrong with a call, before its effect (the default) or after it. */
