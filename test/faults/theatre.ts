@@ -169,10 +169,14 @@ export class Theatre {
     }
     const plugged = world.backends().flatMap((backend) => world.devices(backend));
     for (const device of plugged) this.#checkDevice(device, places.get(deviceKey(device)) ?? [], phase);
-    const keys = new Set(plugged.map((device) => deviceKey(device)));
-    const left = [...places.keys()].filter(
-      (key) => !keys.has(key) && world.backends().includes(key.split(':')[0] ?? ''),
-    );
+    const plugs = new Set(plugged.map((device) => `${deviceKey(device)} ${device.generation}`));
+    const left = world
+      .list()
+      .filter(({ run }) => run !== 'dead')
+      .flatMap(({ attachments }) => attachments)
+      .filter(({ backend }) => world.backends().includes(backend))
+      .map((one) => `${deviceKey(one)} ${one.generation}`)
+      .filter((plug) => !plugs.has(plug));
     assert.deepEqual(left, [], 'what is pulled still has a port');
     for (const [name, before] of this.#others) {
       if (name === 'work' && this.#play.endsWork === true) continue;
