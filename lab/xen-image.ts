@@ -46,7 +46,7 @@ export const XEN_MODEL: HostModel = {
   title: 'the Xen host',
   cpu: 'qemu64,+svm,+npt', // PVH and HVM guests need the two; `max` crashes dom0.
   memoryMiB: 2048,
-  ports: ['hands'],
+  ports: ['hands', 'daemon'],
   terminals: ['shell'],
   files: async (source) => ({
     xen: join(source, 'xen'),

@@ -5,17 +5,20 @@
 import { fileURLToPath } from 'node:url';
 import type { DeviceHands, DeviceKind, PlugOptions } from '../../lab/device-hands.ts';
 import type { RunOptions, RunResult } from '../../lab/host-control.ts';
+import { waitForLine } from '../../lab/host-lines.ts';
 import { shellWord } from '../../lab/shell-word.ts';
 import type { XenHost } from '../../lab/xen-host.ts';
 import type { DeviceView, VmDetails } from '../../src/api/views.ts';
 import { pollUntil } from '../../src/lib/deadline.ts';
+import { messageOf } from '../../src/lib/fault.ts';
+import { DaemonLine } from './daemon-line.ts';
 
 export const DIST = fileURLToPath(new URL('../../dist/', import.meta.url));
 const HOME = '/root/usher';
 const SOCKET = `${HOME}/run/usher.sock`;
 const DAEMON_LOG = '/var/log/usherd.log';
 const DAEMON_PID = '/run/usherd.pid';
-const ANSWER_SECONDS = 90;
+const ANSWER_MS = 90_000;
 const DEFAULT_PATIENCE_MS = 60_000;
 const GUEST_PATIENCE_MS = 120_000;
 /** Nobody sits at the lab: its keyboards and pointing devices are given to VMs like everything else. */
@@ -25,10 +28,12 @@ const DAEMON = 'node --max-semi-space-size=1 /cargo/dist/usherd.cjs';
 /** Everything a test touches of one Xen host. */
 export class Dom0Usher {
   readonly xen: XenHost;
+  readonly #line: DaemonLine;
 
   /** The host has `dist` in its cargo. */
   constructor(xen: XenHost) {
     this.xen = xen;
+    this.#line = new DaemonLine(xen.host);
   }
 
   /** The hands that plug devices into the host. */
@@ -60,11 +65,10 @@ export class Dom0Usher {
   /** Has xl start a guest from a cfg, without Usher, and waits until it is ready. */
   async xlCreate(name: string, cfg: string): Promise<void> {
     const log = `/var/log/xen/console/guest-${name}.log`;
-    await this.check(
-      `printf %s ${shellWord(cfg)} > /root/${name}.cfg; rm -f ${log}; xl create /root/${name}.cfg
-      until grep -q '^USHER-GUEST ready' ${log} 2> /dev/null; do sleep 0.2; done`,
-      { timeoutMs: GUEST_PATIENCE_MS },
-    );
+    await this.check(`printf %s ${shellWord(cfg)} > /root/${name}.cfg; rm -f ${log}; xl create /root/${name}.cfg`, {
+      timeoutMs: GUEST_PATIENCE_MS,
+    });
+    await waitForLine(this.xen.host, log, '^USHER-GUEST ready', { timeoutMs: GUEST_PATIENCE_MS });
   }
 
   /** Has xl attach the device at `busid` to a domain, as a person would; gives what comes of it. */
@@ -130,6 +134,7 @@ export class Dom0Usher {
       done`,
       { timeoutMs: DEFAULT_PATIENCE_MS },
     );
+    await this.#line.open(SOCKET);
   }
 
   /** The daemon's home in dom0: its settings and its policy are there. */
@@ -155,10 +160,10 @@ export class Dom0Usher {
   /** Waits until the VM's console log has a line like `pattern` (extended regular expression), after `since` lines. */
   async guestSays(name: string, pattern: string, since = 0): Promise<string> {
     const { console } = await this.ask<VmDetails>('vm.show', { vm: name });
-    const script = `until line=$(tail -n +${since + 1} ${shellWord(console.log)} 2> /dev/null | grep -a -m 1 -E -e ${shellWord(pattern)}); do
-        sleep 0.2
-      done; printf '%s' "$line"`;
-    return await this.check(script, { timeoutMs: GUEST_PATIENCE_MS });
+    return await waitForLine(this.xen.host, console.log, pattern, {
+      timeoutMs: GUEST_PATIENCE_MS,
+      fromLine: since + 1,
+    });
   }
 
   /** How many lines the VM's console log has. */
@@ -194,21 +199,11 @@ export class Dom0Usher {
 
   /** Asks the daemon by RPC. @throws Error with the fault's code and sentence */
   async ask<T>(operation: string, params: object = {}): Promise<T> {
-    const request = JSON.stringify({ jsonrpc: '2.0', id: 1, method: operation, params });
-    // Events and progress may come before the answer, which has the id.
-    const answer = await this.check(
-      `coproc peer { exec socat - UNIX-CONNECT:${SOCKET}; }
-      printf '%s\\n' ${shellWord(request)} >&"\${peer[1]}"
-      while IFS= read -r -t ${ANSWER_SECONDS} line <&"\${peer[0]}"; do
-        case $line in *'"id":1,'*) printf '%s' "$line"; break ;; esac
-      done
-      kill $peer_PID`,
-      { timeoutMs: (ANSWER_SECONDS + 5) * 1000 },
-    );
-    if (answer === '') throw new Error(`${operation}: no answer. The daemon said:\n${await this.daemonLog()}`);
-    const { result, error } = JSON.parse(answer) as { result: T; error?: { data: { code: string; message: string } } };
+    const { result, error } = await this.#line.ask(operation, params, ANSWER_MS).catch(async (reason: unknown) => {
+      throw new Error(`${operation}: ${messageOf(reason)}. The daemon said:\n${await this.daemonLog()}`);
+    });
     if (error !== undefined) throw new Error(`${error.data.code}: ${error.data.message}`);
-    return result;
+    return result as T;
   }
 
   /** Waits until the probe gives something other than `undefined` or `false`. */
@@ -225,6 +220,7 @@ export class Dom0Usher {
 
   /** Ends the host. */
   async stop(): Promise<void> {
+    this.#line.close();
     await this.xen.stop();
   }
 }
