@@ -13,7 +13,7 @@ import { SYSTEM_COMMANDS } from '../src/cli/commands/system.ts';
 import { USB_COMMANDS } from '../src/cli/commands/usb.ts';
 import { VM_COMMANDS } from '../src/cli/commands/vm.ts';
 import { SETTINGS } from '../src/config/settings.ts';
-import { KEYS_NOT_HONOURED, VM_KEYS } from '../src/config/vm-keys.ts';
+import { VM_KEYS } from '../src/config/vm-keys.ts';
 import { EXIT, FAULTS } from '../src/lib/fault.ts';
 
 const ROOT = join(import.meta.dirname, '..');
@@ -108,23 +108,29 @@ ${parts.join('\n')}`;
 }
 
 function vmConfigPage(): string {
-  const rows = VM_KEYS.map(({ key, aliases, takes, otherwise, meaning }) => [
-    [key, ...aliases].map(code).join(', '),
-    takes,
-    otherwise,
-    meaning,
+  const names = ({ key, aliases }: (typeof VM_KEYS)[number]) => [key, ...aliases].map(code).join(', ');
+  const rows = VM_KEYS.map((row) => [
+    names(row),
+    row.type,
+    `${row.takes}${row.isList ? '; any number of lines' : ''}`,
+    row.otherwise,
+    row.meaning,
   ]);
+  const honours = VM_KEYS.map((row) => [names(row), row.honours.xen.says, row.honours.qemu.says]);
   return `# A VM's config file
 
 One \`key = value\` a line; \`#\` begins a comment line. It is the format of xenvm, with keys of Usher's own (\`driver\`, \`usbctrl\`). Relative paths start from the
-file's folder. A line that makes no sense is refused with file, line and column; an unknown key is a warning. The file is read again at each start; when it
-is gone or broken by then, the last good content serves, with a warning.
+file's folder. A line that makes no sense is refused with file, line and column; an unknown key is a warning, or an error with \`--strict\`. Several names of a key mean the same. When
+a key that is no list stands twice, the last line counts. The file is read again at each start; when it is gone or broken by then, the last good content serves, with a warning.
 
-${table(['key', 'takes', 'without it', 'meaning'], rows)}
+${table(['key', 'type', 'takes', 'without it', 'meaning'], rows)}
 
-These keys of xenvm are known and not honoured yet; a file may have them, and is warned about each:
+## What the drivers make of them
 
-${[...KEYS_NOT_HONOURED].map(code).join(' ')}`;
+A key is honoured, as it says here, or ignored with a warning, or refused. \`usher vm check FILE --driver xen\` tells it for each line of a file. With the driver simulator
+every key is taken, and a simulated guest shows nothing of it.
+
+${table(['key', 'xen', 'qemu'], honours)}`;
 }
 
 function settingsPage(): string {

@@ -38,6 +38,46 @@ export function parseWord<W extends string>(
   return context.error(`"${context.key}" is ${listWords(words)}, not "${printable(text, 40)}".${guess}`);
 }
 
+const BOOLEANS = { yes: 'true', y: 'true', '1': 'true', no: 'false', n: 'false', '0': 'false' } as const;
+
+/** Parses a boolean in any of xenvm's spellings. */
+export function parseBoolean(text: string, context: ValueContext): boolean | undefined {
+  const word = parseWord(text, context, ['true', 'false'], BOOLEANS);
+  return word === undefined ? undefined : word === 'true';
+}
+
+/** One `key=value` of a list with commas; `value` is absent when there is no `=`. */
+export interface ListItem {
+  readonly key: string;
+  readonly value: string | undefined;
+  /** Tells findings at the item's place. */
+  readonly context: ValueContext;
+}
+
+/** Splits `key=value,key,…` into its items; empty ones, as behind a last comma, are left out. */
+export function splitItems(text: string, context: ValueContext, start = 0): ListItem[] {
+  let offset = start;
+  return text
+    .slice(start)
+    .split(',')
+    .flatMap((part) => {
+      const at = offset + (part.length - part.trimStart().length);
+      offset += part.length + 1;
+      const item = part.trim();
+      if (item === '') return [];
+      const equals = item.indexOf('=');
+      const key = equals === -1 ? item : item.slice(0, equals).trimEnd();
+      const value = equals === -1 ? undefined : item.slice(equals + 1).trimStart();
+      const placed: ValueContext = {
+        ...context,
+        key: `${context.key} ${printable(key, 20)}`,
+        error: (message) => context.error(message, at),
+        warn: (message) => context.warn(message, at),
+      };
+      return [{ key, value, context: placed }];
+    });
+}
+
 /** Parses the path of a file; a relative one starts from the folder of the config file. */
 export function parsePath(text: string, context: ValueContext): string | undefined {
   if (text === '') return context.error(`"${context.key}" needs a path.`);

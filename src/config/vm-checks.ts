@@ -4,11 +4,9 @@ import { virtModeOf } from '../model/vm.ts';
 import type { Diagnostics } from './diagnostics.ts';
 import type { KeyLine } from './key-lines.ts';
 import { parseControllers } from './usbctrl.ts';
-import type { ValueContext } from './values.ts';
-import type { VmDraft } from './vm-keys.ts';
-
-/** The lines of a file by their key's first name, in their order. */
-export type LinesByKey = ReadonlyMap<string, readonly KeyLine[]>;
+import { parseBoolean, type ValueContext } from './values.ts';
+import type { LinesByKey } from './vm-honours.ts';
+import type { VmDraft } from './vm-key.ts';
 
 /** Tells what is wrong with the lines together; without a driver nothing is said of what fits one. */
 export function checkTogether(
@@ -17,9 +15,11 @@ export function checkTogether(
   driver: DriverName | undefined,
   diagnostics: Diagnostics,
 ): void {
-  tellUseless(draft, lines, diagnostics);
   tellContradiction(lines, diagnostics);
-  if (driver === undefined) return;
+  if (driver === undefined) {
+    tellUseless(draft, lines, diagnostics);
+    return;
+  }
   tellUnfitKind(draft, lines, driver, diagnostics);
   tellUnfitControllers(draft, lines, driver, diagnostics);
 }
@@ -27,7 +27,7 @@ export function checkTogether(
 /** Gives the guest kind that a line of `virtmode`, `type` or `hvm` asks for; `not hvm` for `hvm = false`. */
 function kindIn({ key, value }: KeyLine): VirtMode | 'not hvm' | undefined {
   const word = value.replaceAll(/["']/g, '');
-  if (key === 'hvm') return word === 'true' ? 'hvm' : 'not hvm';
+  if (key === 'hvm') return parseBoolean(word, QUIET) === true ? 'hvm' : 'not hvm';
   return word === 'pv' || word === 'pvh' || word === 'hvm' ? word : undefined;
 }
 
@@ -60,15 +60,12 @@ function agree(a: VirtMode | 'not hvm', b: VirtMode | 'not hvm'): boolean {
   return b === 'not hvm' ? a !== 'hvm' : a === b;
 }
 
-/** Xen alone has kinds of guest; a paravirtual one has no firmware that could find a kernel on a disk. */
+/** A paravirtual guest has no firmware that could find a kernel on a disk. */
 function tellUnfitKind(draft: VmDraft, lines: LinesByKey, driver: DriverName, diagnostics: Diagnostics): void {
   const line = kindLines(lines).at(-1);
   const { virtMode, kernel } = draft;
   if (line === undefined || virtMode === undefined || virtMode === 'hvm') return;
-  if (driver !== 'xen') {
-    const says = `"${line.key}" is heeded by the driver xen only: with ${driver} the guest is hvm.`;
-    diagnostics.warn(line.line, line.keyColumn, says);
-  } else if (kernel === undefined) {
+  if (driver === 'xen' && kernel === undefined) {
     diagnostics.error(line.line, line.keyColumn, `A guest of the kind ${virtMode} needs a "kernel".`);
   }
 }

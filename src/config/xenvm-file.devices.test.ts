@@ -36,11 +36,31 @@ test('refuses disks that make no sense, field by field', () => {
     `${at}"disk mode" is r or w, not "x".`,
     `${at}"disk kind" is disk or cdrom, not "dsk". Did you mean "disk"?`,
   ]);
-  assert.match(errorsOf('disk = /x:file:sda:w:disk:temporary').join(), /does not do "temporary" for disks yet/);
-  assert.match(errorsOf('disk = /x:file:sda:w:disk:key-file=/k').join(), /does not do "key-file=\/k"/);
+  assert.match(errorsOf('disk = /x:file:sda:w:disk:temporary').join(), /does not do "temporary" for disks/);
+  assert.match(errorsOf('disk = /x:constructor:sda:w:disk').join(), /"disk type" is raw, qcow2 or vhd/);
   assert.match(errorsOf('disk = /x:file:sda:w:disk\ndisk = /y:file:sda:w:disk').join(), /:2:8: There are two disks/);
   assert.match(warningsOf('disk = /x:file:hdc:w:cdrom').join(), /taken as read-only/);
   assert.equal(settingsOf('disk = /x:file:hdc:w:cdrom').disks?.[0]?.isReadOnly, true);
+});
+
+test('reads how a disk is encrypted, behind five fields and behind six', () => {
+  const encryption = (text: string) => settingsOf(`disk = /x:file:sda:w:disk${text}`).disks?.[0]?.encryption;
+  const usual = { cipher: 'aes-xts-plain', keyBits: 256, keyFile: '/etc/vm/k' };
+  assert.deepEqual(encryption(':key-file=k'), usual);
+  assert.deepEqual(encryption(':none:key-file=k'), usual);
+  assert.deepEqual(encryption(':key-size=512:cipher=aes-cbc-plain64:key-file=/a:b=c:d'), {
+    cipher: 'aes-cbc-plain64',
+    keyBits: 512,
+    keyFile: '/a:b=c:d',
+  });
+  const error = (text: string, type = 'file') => errorsOf(`disk = /x:${type}:sda:w:disk${text}`).join();
+  assert.match(error(':cipher=aes-xts-plain'), /needs a key-file=/);
+  assert.match(error(':cipher=;rm:key-file=/k'), /A cipher is such as "aes-xts-plain64", not ";rm"/);
+  assert.match(error(':key-size=129:key-file=/k'), /A key has 128, 192, 256, 384, 512 bits/);
+  assert.match(error(':key-size=x:key-file=/k'), /"disk key-size" is a whole number/);
+  assert.match(error(':key-file=/k', 'qcow'), /Only a disk of the type phy, file or aio/);
+  assert.match(error(':backend-domid=3'), /does not do "backend-domid=3"/);
+  assert.match(error(':key-file=/k:key-size=256:key-size=256'), /does not do "key-size=256"/);
 });
 
 test("reads USB controllers in xl's syntax", () => {

@@ -40,7 +40,7 @@ test('says what does not fit the driver, if there is one', () => {
   const pv = 'kernel = /k\nvirtmode = pv';
   for (const driver of ['qemu', 'simulator'] as const) {
     assert.deepEqual(warningsOf(`${pv}\n`, driverOf(driver)), [
-      `/etc/vm/work.vm:2:1: "virtmode" is heeded by the driver xen only: with ${driver} the guest is hvm.`,
+      `/etc/vm/work.vm:2:1: "virtmode" is ignored with ${driver}: its guests are always hvm.`,
     ]);
     assert.deepEqual(warningsOf('kernel = /k\nhvm = true', driverOf(driver)), []);
   }

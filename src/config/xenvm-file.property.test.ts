@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import type { VmUuid } from '../model/ids.ts';
 import { DEATH_ACTIONS, DRIVER_NAMES, VIRT_MODES, type VmConfig } from '../model/vm.ts';
 import { formatDiagnostic } from './diagnostics.ts';
+import { pciAddress } from './pci.ts';
 import { parse } from './testing/vm-text.ts';
 import { completeConfig, printVmFile } from './xenvm-file.ts';
 
@@ -34,15 +35,76 @@ const controller = fc.oneof(
     plain,
   ),
 );
-const disk = fc.record(
+const disk = fc
+  .record(
+    {
+      path,
+      format: fc.constantFrom('raw' as const, 'qcow2' as const, 'vhd' as const),
+      target: fc.constantFrom('hda', 'hdd', 'sda', 'sdz', 'xvda', 'xvdp'),
+      isReadOnly: fc.boolean(),
+      kind: fc.constant('disk' as const),
+      encryption: fc.record(
+        {
+          cipher: fc.constantFrom('aes-xts-plain', 'aes-xts-plain64', 'serpent-cbc-essiv'),
+          keyBits: fc.constantFrom(128, 192, 256, 384, 512),
+          keyFile: path,
+        },
+        plain,
+      ),
+    },
+    { noNullPrototype: true, requiredKeys: ['path', 'format', 'target', 'isReadOnly', 'kind'] },
+  )
+  .filter(({ encryption, format }) => encryption === undefined || format === 'raw');
+const mac = fc
+  .uint8Array({ minLength: 6, maxLength: 6 })
+  .map((bytes) => [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join(':'));
+const nic = fc.record(
   {
-    path,
-    format: fc.constantFrom('raw' as const, 'qcow2' as const, 'vhd' as const),
-    target: fc.constantFrom('hda', 'hdd', 'sda', 'sdz', 'xvda', 'xvdp'),
-    isReadOnly: fc.boolean(),
-    kind: fc.constant('disk' as const),
+    id: fc.integer({ min: 0, max: 31 }),
+    bridge: fc.stringMatching(/^[a-z][a-z0-9.-]{0,14}$/),
+    mac,
+    model: fc.constantFrom('e1000', 'rtl8139', 'virtio-net-pci'),
   },
-  plain,
+  { noNullPrototype: true, requiredKeys: ['id'] },
+);
+const pci = fc.record(
+  {
+    id: fc.integer({ min: 0, max: 255 }),
+    domain: fc.integer({ min: 0, max: 0xffff }),
+    bus: fc.integer({ min: 0, max: 0xff }),
+    device: fc.integer({ min: 0, max: 0x1f }),
+    function: fc.integer({ min: 0, max: 7 }),
+    isSeized: fc.boolean(),
+    msiTranslate: fc.boolean(),
+    powerManagement: fc.boolean(),
+  },
+  { noNullPrototype: true, requiredKeys: ['id', 'domain', 'bus', 'device', 'function', 'isSeized'] },
+);
+const display = fc.oneof(
+  fc.constantFrom({ protocol: 'none' as const }, { protocol: 'sdl' as const }, { protocol: 'intel' as const }),
+  fc.record(
+    {
+      protocol: fc.constant('vnc' as const),
+      port: fc.integer({ min: 0, max: 65_535 }),
+      usesFreePort: fc.boolean(),
+      keymap: fc.constantFrom('de', 'en-us', 'fr-ch'),
+    },
+    { noNullPrototype: true, requiredKeys: ['protocol', 'usesFreePort'] },
+  ),
+);
+const argument = fc.record(
+  { name: fc.constantFrom('device', 'global', 'k', 'vga'), value: line.map((text) => text.trim()) },
+  { noNullPrototype: true, requiredKeys: ['name'] },
+);
+const nonEmpty = <T>(values: fc.Arbitrary<T>) => fc.array(values, { minLength: 1, maxLength: 3 });
+const unheeded = fc.record(
+  {
+    platform: nonEmpty(line),
+    output: fc.tuple(line),
+    'inject-sci': fc.constantFrom(['0'], ['1']),
+    usb: fc.constantFrom(['true'], ['false']),
+  },
+  { noNullPrototype: true, requiredKeys: ['platform'] },
 );
 const death = fc.constantFrom(...DEATH_ACTIONS);
 const config: fc.Arbitrary<VmConfig> = fc.record(
@@ -66,7 +128,34 @@ const config: fc.Arbitrary<VmConfig> = fc.record(
     onHalt: death,
     onReboot: death,
     usbControllers: fc.array(controller, { maxLength: 4 }),
-  },
+    nics: fc.uniqueArray(nic, { selector: ({ id }) => id, minLength: 1, maxLength: 4 }),
+    pciDevices: fc.uniqueArray(pci, { selector: pciAddress, minLength: 1, maxLength: 4 }),
+    display,
+    extraArguments: nonEmpty(argument),
+    unheeded,
+    isDebugged: fc.boolean(),
+    acpi: fc.boolean(),
+    apic: fc.boolean(),
+    pae: fc.boolean(),
+    nx: fc.boolean(),
+    hap: fc.boolean(),
+    viridian: fc.boolean(),
+    nestedVirtualization: fc.boolean(),
+    hpet: fc.boolean(),
+    alignsTimers: fc.boolean(),
+    timerMode: fc.integer({ min: 0, max: 3 }),
+    timeOffsetSeconds: fc.integer({ min: -(2 ** 31) + 1, max: 2 ** 31 - 1 }),
+    hasHostSmbios: fc.boolean(),
+    hostSmbiosTypes: fc.uniqueArray(fc.integer({ min: 128, max: 255 }), { minLength: 1, maxLength: 4 }),
+    hasHostAcpiTables: fc.boolean(),
+    bootOrder: fc.constantFrom('d', 'dc', 'ncd', 'acdn'),
+    pciMsiTranslate: fc.boolean(),
+    pciPowerManagement: fc.boolean(),
+    memoryMaxMiB: fc.integer({ min: 1, max: 16_777_216 }),
+    coresPerSocket: fc.integer({ min: 1, max: 512 }),
+    videoMemoryMiB: fc.integer({ min: 1, max: 512 }),
+    cpuid: nonEmpty(fc.constantFrom('1:ecx=xxxx0xxx', '0x80000001:edx=1xxx,eax=x')),
+  } satisfies { [F in keyof VmConfig]-?: unknown },
   {
     noNullPrototype: true,
     requiredKeys: [

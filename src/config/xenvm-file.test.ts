@@ -24,8 +24,39 @@ vif =
     cmdline: 'root=/dev/sda1 ro',
     memoryMiB: 64,
     disks: [{ path: '/dev/vg/test', format: 'raw', target: 'sda', isReadOnly: false, kind: 'disk' }],
+    nics: [{ id: 0 }],
   });
-  assert.deepEqual(warningsOf(text), ['/etc/vm/work.vm:9:1: "vif" is known, but Usher does not honour it yet.']);
+  assert.deepEqual(warningsOf(text, { isStrict: true }), []);
+});
+
+test('reads the example of xenvm that installs from a CD', () => {
+  const text = `
+uuid = 00000000-0000-0000-0000-000000000002
+hvm = true
+memory = 256
+disk = /dev/vg/testhvm:phy:hda:w:disk
+disk = /var/opt/xen/iso_import/w2k3eesp2.iso:file:hdd:r:cdrom
+boot = dc
+pae = true
+acpi = true
+apic = true
+`;
+  assert.deepEqual(settingsOf(text), {
+    uuid: '00000000-0000-0000-0000-000000000002',
+    virtMode: 'hvm',
+    memoryMiB: 256,
+    disks: [
+      { path: '/dev/vg/testhvm', format: 'raw', target: 'hda', isReadOnly: false, kind: 'disk' },
+      { path: '/var/opt/xen/iso_import/w2k3eesp2.iso', format: 'raw', target: 'hdd', isReadOnly: true, kind: 'cdrom' },
+    ],
+    bootOrder: 'dc',
+    pae: true,
+    acpi: true,
+    apic: true,
+  });
+  for (const driver of ['xen', 'qemu'] as const) {
+    assert.deepEqual(warningsOf(text, { isStrict: true, driverOf: () => driver }), []);
+  }
 });
 
 test('fills in what a file does not say', () => {

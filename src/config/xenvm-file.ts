@@ -8,26 +8,20 @@ import { type KeyLine, readKeyLines } from './key-lines.ts';
 import { DEFAULT_CONTROLLER } from './usbctrl.ts';
 import { folderOf } from './values.ts';
 import { checkTogether } from './vm-checks.ts';
-import {
-  DEFAULT_DEATH_ACTIONS,
-  DEFAULT_MEMORY_MIB,
-  KEYS_NOT_HONOURED,
-  VM_KEYS,
-  type VmDraft,
-  type VmKey,
-  type VmSettings,
-} from './vm-keys.ts';
+import { judgeLines, tellVerdicts, type Verdict } from './vm-honours.ts';
+import type { VmDraft, VmSettings } from './vm-key.ts';
+import { DEFAULT_MEMORY_MIB } from './vm-keys.guest.ts';
+import { DEFAULT_DEATH_ACTIONS } from './vm-keys.life.ts';
+import { KEY_NAMES, keyNamed, VM_KEYS } from './vm-keys.ts';
 
 export interface ParsedVmFile {
   /** Absent when there are errors. */
   readonly settings?: VmSettings;
   readonly errors: readonly Diagnostic[];
   readonly warnings: readonly Diagnostic[];
+  /** What the driver makes of each line that counts; empty when no driver is told. */
+  readonly verdicts: readonly Verdict[];
 }
-
-const BY_NAME: ReadonlyMap<string, VmKey> = new Map(
-  VM_KEYS.flatMap((row) => [row.key, ...row.aliases].map((name) => [name, row] as const)),
-);
 
 /**
  * Parses a VM's file. `fileName` is shown in findings; if it is absolute, relative paths in the text start from its
@@ -47,27 +41,37 @@ export function parseVmFile(
   const draft: VmDraft = {};
   const seen = new Map<string, KeyLine[]>();
   for (const entry of readKeyLines(untrustedText, diagnostics)) {
-    const row = BY_NAME.get(entry.key);
+    const row = keyNamed(entry.key);
     if (row === undefined) {
       tellUnknown(entry, diagnostics, options.isStrict ?? false);
       continue;
     }
     const lines = seen.get(row.key) ?? [];
     const before = lines.at(-1);
-    seen.set(row.key, [...lines, entry]);
     if (before !== undefined && !row.isList) {
       diagnostics.warn(entry.line, entry.keyColumn, `"${entry.key}" counts here, not in line ${before.line}.`);
     }
+    let isGood = true;
     row.read(draft, entry.value, {
       key: entry.key,
       folder,
-      error: (message, offset = 0) => void diagnostics.error(entry.line, entry.valueColumn + offset, message),
+      error(message, offset = 0) {
+        isGood = false;
+        diagnostics.error(entry.line, entry.valueColumn + offset, message);
+        return undefined;
+      },
       warn: (message, offset = 0) => diagnostics.warn(entry.line, entry.valueColumn + offset, message),
     });
+    // What could not be read is no line that could mean anything else besides.
+    if (isGood) seen.set(row.key, [...lines, entry]);
   }
-  checkTogether(draft, seen, options.driverOf?.(draft.driver), diagnostics);
+  const driver = options.driverOf?.(draft.driver);
+  checkTogether(draft, seen, driver, diagnostics);
+  const verdicts = driver === undefined ? [] : judgeLines(draft, seen, driver);
+  if (driver !== undefined) tellVerdicts(verdicts, driver, diagnostics);
   const { errors, warnings } = diagnostics;
-  return errors.length > 0 ? { errors, warnings } : { settings: withoutAbsent(draft), errors, warnings };
+  const found = { errors, warnings, verdicts };
+  return errors.length > 0 ? found : { settings: withoutAbsent(draft), ...found };
 }
 
 /** Fills in what the settings do not say; what must differ from VM to VM comes from the caller or is made up. */
@@ -110,11 +114,7 @@ export function nameFromFile(path: string): string | undefined {
 }
 
 function tellUnknown({ key, line, keyColumn }: KeyLine, diagnostics: Diagnostics, isStrict: boolean): void {
-  if (KEYS_NOT_HONOURED.has(key)) {
-    diagnostics.warn(line, keyColumn, `"${key}" is known, but Usher does not honour it yet.`);
-    return;
-  }
-  const known = key.length > 40 ? undefined : nearest(key, [...BY_NAME.keys(), ...KEYS_NOT_HONOURED]);
+  const known = key.length > 40 ? undefined : nearest(key, KEY_NAMES);
   const guess = known === undefined ? '' : ` Did you mean "${known}"?`;
   const message = `There is no key "${printable(key, 40)}".${guess}`;
   if (isStrict) diagnostics.error(line, keyColumn, message);

@@ -44,18 +44,18 @@ test('a file is held against the driver that the VM has, when it comes in and at
   );
   const path = write('b.vm', 'usbctrl = type=qusb\nkernel = /k\nvirtmode = pv\n');
   const { record, warnings } = await inventory.createVm({ path });
-  assert.match(warnings.join(), /b\.vm:3:1: "virtmode" is heeded by the driver xen only: with simulator/);
+  assert.match(warnings.join(), /b\.vm:3:1: "virtmode" is ignored with simulator/);
   writeFileSync(path, 'driver = qemu\nusbctrl = type=qusb\n');
   const loaded = await inventory.loadConfig(record.uuid);
   assert.equal(loaded.config.usbControllers[0]?.type, 'qusb', 'the VM keeps its driver, which has them');
 });
 
 test('takes a VM in from its file, and finds it by name and by uuid after a restart', async () => {
-  const path = write('work.vm', `uuid = ${UUID}\nmemory = 512\ndisk = root.img:file:hda:w:disk\nhap = true\n`);
+  const path = write('work.vm', `uuid = ${UUID}\nmemory = 512\ndisk = root.img:file:hda:w:disk\nhat = true\n`);
   const { record, warnings } = await open().createVm({ path, autostart: true });
   assert.equal(record.name, 'work');
   assert.equal(record.driver, 'simulator');
-  assert.deepEqual(warnings, [`${path}:4:1: "hap" is known, but Usher does not honour it yet.`]);
+  assert.deepEqual(warnings, [`${path}:4:1: There is no key "hat". Did you mean "hap"?`]);
   const again = open();
   assert.deepEqual(again.findVm('work'), record);
   assert.deepEqual(again.findVm(UUID.toUpperCase()), record);

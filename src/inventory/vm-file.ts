@@ -1,7 +1,7 @@
 /** Reads the config files of VMs: from the disk as text, and from text to the config of a VM whose identity is known. */
 import { configFault, formatDiagnostic } from '../config/diagnostics.ts';
 import { MAX_FILE_LENGTH } from '../config/key-lines.ts';
-import type { VmSettings } from '../config/vm-keys.ts';
+import type { VmSettings } from '../config/vm-key.ts';
 import { completeConfig, parseVmFile } from '../config/xenvm-file.ts';
 import { Fault, isFault, messageOf } from '../lib/fault.ts';
 import { openRegularFile } from '../lib/regular-file.ts';

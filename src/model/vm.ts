@@ -37,6 +37,15 @@ export interface DiskConfig {
   readonly target: string;
   readonly isReadOnly: boolean;
   readonly kind: 'disk' | 'cdrom';
+  /** The image is encrypted as a whole, without a header (dm-crypt's plain mode). */
+  readonly encryption?: DiskEncryption;
+}
+
+export interface DiskEncryption {
+  /** As the kernel writes it: `aes-xts-plain64`. */
+  readonly cipher: string;
+  readonly keyBits: number;
+  readonly keyFile: string;
 }
 
 /** A virtual USB controller that the VM is to have. */
@@ -50,8 +59,83 @@ export interface UsbControllerConfig {
 /** The most and the usual ports of an emulated controller by version (xl.cfg(5), `usbctrl`). */
 export const CONTROLLER_PORTS = { 1: { max: 2, usual: 2 }, 2: { max: 6, usual: 6 }, 3: { max: 15, usual: 8 } } as const;
 
+/** A virtual network card. */
+export interface NicConfig {
+  /** Its number among the cards of the VM, 0 to 31. */
+  readonly id: number;
+  /** The bridge of the host that it is on; absent: the host's first. */
+  readonly bridge?: string;
+  /** Lower case, with colons. Absent: derived from uuid and id, see nic-address.ts. */
+  readonly mac?: string;
+  /** What the guest sees, in the hypervisor's word; absent: what is fastest. */
+  readonly model?: string;
+}
+
+/** A PCI device of the host that the guest gets. Numbers, not texts: they are written differently everywhere. */
+export interface PciConfig {
+  /** Devices are given in the order of their numbers. */
+  readonly id: number;
+  readonly domain: number;
+  readonly bus: number;
+  readonly device: number;
+  readonly function: number;
+  /** Taken from its kernel driver at the start. */
+  readonly isSeized: boolean;
+  readonly msiTranslate?: boolean;
+  readonly powerManagement?: boolean;
+}
+
+/** Where the guest's screen is shown. */
+export type DisplayConfig =
+  | { readonly protocol: 'none' | 'sdl' | 'intel' }
+  | {
+      readonly protocol: 'vnc';
+      /** A display number, or from 5900 on a TCP port. Absent: the first that is free with `usesFreePort`, else no port. */
+      readonly port?: number;
+      /** Takes the next port when it is taken. */
+      readonly usesFreePort: boolean;
+      /** A keyboard layout, such as `en-us`. */
+      readonly keymap?: string;
+    };
+
+/** An argument handed to the device model as `-name value`. */
+export interface ExtraArgument {
+  readonly name: string;
+  readonly value?: string;
+}
+
+/** Features of the emulated machine. Absent: what the hypervisor's own default is. */
+export interface MachineConfig {
+  readonly acpi?: boolean;
+  readonly apic?: boolean;
+  readonly pae?: boolean;
+  readonly nx?: boolean;
+  readonly hap?: boolean;
+  readonly viridian?: boolean;
+  readonly nestedVirtualization?: boolean;
+  readonly hpet?: boolean;
+  readonly alignsTimers?: boolean;
+  /** Xen's number: 0 delays for missed ticks, 1 does not, 2 has none pending, 3 has one pending. */
+  readonly timerMode?: number;
+  /** How far the guest's clock is ahead of UTC. */
+  readonly timeOffsetSeconds?: number;
+  readonly hasHostSmbios?: boolean;
+  /** Types of SMBIOS tables that makers may use, 128 to 255, which the guest gets from the host. */
+  readonly hostSmbiosTypes?: readonly number[];
+  readonly hasHostAcpiTables?: boolean;
+  /** Letters of what is booted from, first to last: `c` disk, `d` cdrom, `n` network, `a` floppy. */
+  readonly bootOrder?: string;
+  readonly pciMsiTranslate?: boolean;
+  readonly pciPowerManagement?: boolean;
+  readonly memoryMaxMiB?: number;
+  readonly coresPerSocket?: number;
+  readonly videoMemoryMiB?: number;
+  /** CPUID policies, as xl.cfg(5) writes them. */
+  readonly cpuid?: readonly string[];
+}
+
 /** A VM's settings as its file gives them, complete: every default is filled in. */
-export interface VmConfig {
+export interface VmConfig extends MachineConfig {
   readonly uuid: VmUuid;
   readonly name: string;
   readonly driver: DriverName;
@@ -64,6 +148,14 @@ export interface VmConfig {
   readonly memoryMiB: number;
   readonly vcpus: number;
   readonly disks: readonly DiskConfig[];
+  readonly nics?: readonly NicConfig[];
+  readonly pciDevices?: readonly PciConfig[];
+  readonly display?: DisplayConfig;
+  readonly extraArguments?: readonly ExtraArgument[];
+  /** Whatever is done to the VM is written into a log of its own. */
+  readonly isDebugged?: boolean;
+  /** Values of keys that no driver can do anything with, by key: they come back when the config is printed. */
+  readonly unheeded?: Readonly<Record<string, readonly string[]>>;
   /** `pty`, or `tcp:IP:PORT`; absent: console socket and log only. */
   readonly serial?: string;
   readonly startup: Startup;

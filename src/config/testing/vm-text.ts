@@ -1,7 +1,7 @@
 /** What a text is as the file `/etc/vm/work.vm`: its settings, or its findings as they are shown. For tests only. */
 import assert from 'node:assert/strict';
 import { formatDiagnostic } from '../diagnostics.ts';
-import type { VmSettings } from '../vm-keys.ts';
+import type { VmSettings } from '../vm-key.ts';
 import { type ParsedVmFile, parseVmFile } from '../xenvm-file.ts';
 
 type Options = Parameters<typeof parseVmFile>[2];
