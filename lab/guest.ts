@@ -66,6 +66,8 @@ const USB_MODULES = [
 ];
 /** And what a machine of QEMU itself needs. */
 const QEMU_MODULES = ['virtio_pci', 'virtio_blk', 'pvpanic-mmio', 'pvpanic-pci', 'button'];
+/** There for who asks for them (`sh modprobe NAME`): a test's guest has disks and network cards of every kind. */
+const SPARE_MODULES = ['virtio_net', 'ahci', 'sr_mod', 'virtio_scsi', 'isofs'];
 /** And what a domain of Xen needs besides xen-hcd, which is built. */
 const XEN_MODULES = ['xen-blkfront'];
 /** Loaded after it: file systems of sticks, with the character sets that vfat asks for. */
@@ -73,7 +75,7 @@ const LATER_MODULES = ['ext4', 'crc32c_generic', 'vfat', 'nls_cp437', 'nls_ascii
 
 /** Gives the image of the guest for QEMU, building it (and fetching the kernel) first when it is not in the cache. */
 export async function guestImage(): Promise<GuestImage> {
-  return image('guest', { modules: [...USB_MODULES, ...QEMU_MODULES], builtModules: [] });
+  return image('guest', { modules: [...USB_MODULES, ...QEMU_MODULES], spareModules: SPARE_MODULES, builtModules: [] });
 }
 
 /** Gives the image of the guest for Xen, PV, PVH and HVM alike, building it first when it is not in the cache. */
@@ -83,6 +85,7 @@ export async function xenGuestImage(): Promise<GuestImage> {
 
 interface GuestParts {
   readonly modules: readonly string[];
+  readonly spareModules?: readonly string[];
   /** Files of modules that are not the kernel's own. */
   readonly builtModules: readonly string[];
 }
@@ -104,7 +107,11 @@ async function image(name: string, parts: GuestParts): Promise<GuestImage> {
   };
 }
 
-async function build(folder: string, linux: Kernel, { modules, builtModules }: GuestParts): Promise<void> {
+async function build(
+  folder: string,
+  linux: Kernel,
+  { modules, spareModules = [], builtModules }: GuestParts,
+): Promise<void> {
   const root = join(folder, 'root');
   for (const name of ['bin', 'sbin', 'dev', 'proc', 'sys', 'run', 'tmp', 'etc/modprobe.d'])
     await mkdir(join(root, name), { recursive: true });
@@ -123,7 +130,7 @@ async function build(folder: string, linux: Kernel, { modules, builtModules }: G
   const builtNames = builtModules.map((file) => basename(file, '.ko'));
   await writeFile(join(root, 'lib/usher/modules'), `${[...modules, ...builtNames].join(' ')}\n`);
   await writeFile(join(root, 'lib/usher/later-modules'), `${LATER_MODULES.join(' ')}\n`);
-  await copyModules(linux, [...modules, ...LATER_MODULES], root, builtModules);
+  await copyModules(linux, [...modules, ...LATER_MODULES, ...spareModules], root, builtModules);
   const initrd = join(folder, 'initrd');
   await packInitramfs(root, initrd);
   const params = { [constants.ZSTD_c_compressionLevel]: ZSTD_LEVEL };

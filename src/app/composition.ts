@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { RpcConnection } from '../api/rpc.ts';
 import type { Places } from '../config/places.ts';
 import type { Settings } from '../config/settings.ts';
-import type { DeviceSource } from '../hypervisor/driver.ts';
+import { withDebugLog } from '../hypervisor/debug-log.ts';
+import type { DeviceSource, Driver } from '../hypervisor/driver.ts';
 import type { SimulatorDriver } from '../hypervisor/simulator/driver.ts';
 import type { WorldPort } from '../hypervisor/simulator/world-port.ts';
 import { Inventory } from '../inventory/inventory.ts';
@@ -290,20 +291,22 @@ function timingOf(settings: Settings): MonitorTiming {
 
 /** The drivers of this version; the simulator only where its world is named. */
 function driverMakers(options: CompositionOptions): DriverMakers {
-  const { places, settings, log } = options;
+  const { places, settings, clock = systemClock, log } = options;
+  const debugged = (driver: Driver) => withDebugLog(driver, { folder: places.logsFolder, clock, log });
   const makers: DriverMakers = {
     async qemu() {
       const { QemuDriver } = await import('../hypervisor/qemu/driver.ts');
       const runtimeDir = qemuFolder(places);
-      return new QemuDriver({ runtimeDir, stateDir: places.logsFolder, acceleratorWish: settings.accelerator, log });
+      const stateDir = places.logsFolder;
+      return debugged(new QemuDriver({ runtimeDir, stateDir, acceleratorWish: settings.accelerator, log }));
     },
     async xen() {
       const { XenDriver } = await import('../hypervisor/xen/driver.ts');
-      return new XenDriver({ runtimeDir: xenFolder(places), stateDir: places.logsFolder, log });
+      return debugged(new XenDriver({ runtimeDir: xenFolder(places), stateDir: places.logsFolder, log }));
     },
   };
   if (options.simulatorWorld === undefined) return makers;
-  return { ...makers, simulator: () => simulatorOf(options) };
+  return { ...makers, simulator: async () => debugged(await simulatorOf(options)) };
 }
 
 /** A folder for each QEMU that runs or is dead and not cleared. */

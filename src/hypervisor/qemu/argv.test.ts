@@ -5,9 +5,11 @@ import { parseUuid } from '../../model/ids.ts';
 import type { DiskConfig, VmConfig } from '../../model/vm.ts';
 import { qemuArgv } from './argv.ts';
 import { controllersOf } from './controllers.ts';
+import { planNetwork } from './network.ts';
 import { domainPaths } from './paths.ts';
 
 const uuid = parseUuid('0d8dbe2a-95b3-4a72-b8ae-6c1e7c0e1a52');
+const NOW = Date.UTC(2026, 10, 28, 12, 0, 0);
 const paths = domainPaths('/run/u', '/var/u', uuid);
 
 function config(changes: Partial<VmConfig> = {}): VmConfig {
@@ -26,8 +28,10 @@ function config(changes: Partial<VmConfig> = {}): VmConfig {
 }
 
 function argvOf(changes: Partial<VmConfig> = {}, more: Partial<Parameters<typeof qemuArgv>[0]> = {}): string[] {
-  const input = { binary: 'qemu', config: config(changes), paths, accelerator: 'tcg', isPaused: false } as const;
-  return qemuArgv({ ...input, ...more });
+  const whole = config(changes);
+  const network = planNetwork(whole, { isRoot: false, bridges: [] });
+  const host = { accelerator: 'tcg', network, firmware: { smbios: [], acpi: [] }, now: NOW } as const;
+  return qemuArgv({ binary: 'qemu', config: whole, paths, isPaused: false, ...host, ...more });
 }
 
 /** Gives the values of an option, in order. */
@@ -105,6 +109,80 @@ test('disks go where their names say', () => {
       ['vpc', false],
     ],
   );
+});
+
+test('the machine, its processor and its clock are as the config says', () => {
+  const argv = argvOf({ acpi: false, hpet: true, pae: true, apic: false, nx: false, vcpus: 4, coresPerSocket: 2 });
+  assert.deepEqual(values(argv, '-machine'), ['q35,dump-guest-core=off,graphics=off,acpi=off,hpet=on']);
+  assert.deepEqual(values(argv, '-cpu'), ['qemu64,pae=on,apic=off,nx=off']);
+  assert.deepEqual(values(argv, '-smp'), ['cpus=4,cores=2']);
+  assert.deepEqual(values(argvOf({ nx: true }, { accelerator: 'kvm' }), '-cpu'), ['host,nx=on']);
+  assert.deepEqual(values(argvOf(), '-cpu'), []);
+  assert.deepEqual(values(argvOf({ vcpus: 4, coresPerSocket: 3 }), '-smp'), ['cpus=4']);
+  const clock = (changes: Partial<VmConfig>) => values(argvOf(changes), '-rtc').join();
+  assert.equal(clock({ timeOffsetSeconds: -5400 }), 'base=2026-11-28T10:30:00');
+  assert.equal(clock({ timeOffsetSeconds: 0, timerMode: 0 }), 'base=utc,driftfix=slew');
+  assert.equal(clock({ timerMode: 3 }), 'base=utc,driftfix=none');
+});
+
+test('the boot order ranks disks, cdroms and cards, and leaves out what it does not name', () => {
+  const disk = (target: string, kind: DiskConfig['kind']) =>
+    ({ path: `/${target}`, format: 'raw', target, isReadOnly: false, kind }) as const;
+  const devices = { disks: [disk('hda', 'disk'), disk('hdd', 'cdrom'), disk('hdb', 'disk')], nics: [{ id: 5 }] };
+  const ranks = (changes: Partial<VmConfig>) =>
+    Object.fromEntries(
+      values(argvOf({ ...devices, ...changes }), '-device')
+        .filter((word) => word.startsWith('{'))
+        .map((word) => JSON.parse(word))
+        .map(({ id, bootindex }) => [id, bootindex]),
+    );
+  const none = undefined;
+  assert.deepEqual(ranks({}), { 'disk-0': 1, 'disk-1': 2, 'disk-2': 3, 'nic-5': none });
+  assert.deepEqual(ranks({ bootOrder: 'dc' }), { 'disk-0': 2, 'disk-1': 1, 'disk-2': 3, 'nic-5': none });
+  assert.deepEqual(ranks({ bootOrder: 'and' }), { 'disk-0': none, 'disk-1': 2, 'disk-2': none, 'nic-5': 1 });
+  assert.deepEqual(ranks({ bootOrder: 'dc', kernel: '/k' }), {
+    ...{ 'disk-0': none, 'disk-1': none, 'disk-2': none, 'nic-5': none },
+  });
+});
+
+test('display, PCI devices, firmware and extra arguments', () => {
+  const odd = domainPaths('/run/a,b', '/var/u', uuid);
+  const vnc = (display: VmConfig['display'], more: Partial<VmConfig> = {}) => {
+    const argv = argvOf({ ...(display === undefined ? {} : { display }), ...more }, { paths: odd });
+    return [values(argv, '-vnc').join(), values(argv, '-k').join(), values(argv, '-device').slice(1).join()];
+  };
+  const card = '{"driver":"VGA","id":"video","addr":"1e.0"}';
+  assert.deepEqual(vnc(undefined), ['', '', '']);
+  assert.deepEqual(vnc({ protocol: 'none' }), ['', '', '']);
+  assert.deepEqual(vnc({ protocol: 'vnc', usesFreePort: false }), [`unix:/run/a,,b/${uuid}/vnc.sock`, '', card]);
+  assert.deepEqual(vnc({ protocol: 'vnc', usesFreePort: true, keymap: 'de' }), ['127.0.0.1:0,to=99', 'de', card]);
+  assert.equal(vnc({ protocol: 'vnc', usesFreePort: false, port: 5 })[0], '127.0.0.1:5');
+  assert.equal(vnc({ protocol: 'vnc', usesFreePort: false, port: 5907 })[0], '127.0.0.1:7');
+  assert.match(vnc({ protocol: 'vnc', usesFreePort: false }, { videoMemoryMiB: 16 })[2] ?? '', /"vgamem_mb":16/);
+  assert.throws(() => vnc({ protocol: 'intel' }), /display = vnc/);
+
+  const pci = { domain: 0, bus: 3, device: 0, isSeized: false };
+  const argv = argvOf(
+    {
+      pciDevices: [
+        { ...pci, id: 1, function: 1 },
+        { ...pci, id: 0, function: 0 },
+      ],
+      extraArguments: [{ name: 'device', value: 'virtio-rng-pci,id=r' }, { name: 'no-hpet' }],
+    },
+    { firmware: { smbios: ['/f/a,b'], acpi: ['/f/c'] } },
+  );
+  assert.deepEqual(
+    values(argv, '-device')
+      .slice(1, 3)
+      .map((word) => JSON.parse(word)),
+    [
+      { driver: 'vfio-pci', id: 'pci-0', host: '0000:03:00.0' },
+      { driver: 'vfio-pci', id: 'pci-1', host: '0000:03:00.1' },
+    ],
+  );
+  assert.deepEqual([values(argv, '-smbios'), values(argv, '-acpitable')], [['file=/f/a,,b'], ['file=/f/c']]);
+  assert.deepEqual(argv.slice(-3), ['-device', 'virtio-rng-pci,id=r', '-no-hpet']);
 });
 
 test('controllers of each version, read back from their ids', () => {

@@ -7,21 +7,28 @@ import type { VmConfig } from '../../model/vm.ts';
 import type { Accelerator } from './accel.ts';
 import { controllerDevices, MAX_CONTROLLERS } from './controllers.ts';
 import { diskArgv } from './disk-argv.ts';
+import { displayArgv } from './display-argv.ts';
+import { clockArgv, machineArgv } from './machine-argv.ts';
+import { type NetworkPlan, networkArgv } from './network.ts';
 import type { DomainPaths } from './paths.ts';
+import { pciArgv } from './pci.ts';
 
 export interface ArgvInput {
   readonly binary: string;
   readonly config: VmConfig;
   readonly paths: DomainPaths;
   readonly accelerator: Accelerator['name'];
+  readonly network: NetworkPlan;
+  /** Files with tables of the host's firmware. */
+  readonly firmware: { readonly smbios: readonly string[]; readonly acpi: readonly string[] };
+  /** When it is started, in milliseconds since 1970. */
+  readonly now: number;
   /** Stops before the guest's first instruction (or, when restored, before its next). */
   readonly isPaused: boolean;
   /** Waits for a saved state on the machine type that it was saved from. */
   readonly restore?: { readonly machine: string } | undefined;
 }
 
-/** The machine type of a new domain; QEMU takes it for its newest version of it. */
-const MACHINE = 'q35';
 const SANDBOX = 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny';
 
 /**
@@ -29,19 +36,15 @@ const SANDBOX = 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecont
  * its path for a pattern, so it gets a bare name. @throws Fault `vm.start_failed` for what QEMU cannot be told
  */
 export function qemuArgv(input: ArgvInput): [string, ...string[]] {
-  const { binary, config, paths, accelerator, isPaused, restore } = input;
+  const { binary, config, paths, accelerator, network, isPaused, restore } = input;
   return [
     binary,
     ...['-name', `guest=${escapeCommas(config.name)},process=${escapeCommas(`usher:${config.name}`)}`],
     ...['-uuid', config.uuid],
     ...['-no-user-config', '-nodefaults', '-display', 'none', '-sandbox', SANDBOX],
-    ...[
-      '-machine',
-      `${restore?.machine ?? MACHINE},dump-guest-core=off${config.kernel === undefined ? ',graphics=off' : ''}`,
-    ],
-    ...['-accel', accelerator, ...(accelerator === 'kvm' ? ['-cpu', 'host'] : [])],
-    ...['-m', `size=${config.memoryMiB}M`, '-smp', `cpus=${config.vcpus}`],
-    ...['-rtc', 'base=utc', '-boot', 'strict=on'],
+    ...machineArgv(config, accelerator, restore?.machine),
+    ...clockArgv(config, input.now),
+    ...['-boot', 'strict=on'],
     // A guest that ends stays to be asked how: see death.ts.
     ...['-action', 'panic=pause,shutdown=pause,reboot=shutdown'],
     ...['-D', 'trace.log', '-trace', 'runstate_set', '-trace', 'qemu_system_shutdown_request'],
@@ -53,6 +56,11 @@ export function qemuArgv(input: ArgvInput): [string, ...string[]] {
     ...bootArgv(config),
     ...diskArgv(config),
     ...controllerArgv(config),
+    ...displayArgv(config, paths),
+    ...networkArgv(config, network),
+    ...pciArgv(config),
+    ...firmwareArgv(input.firmware),
+    ...extraArgv(config),
     ...(isPaused ? ['-S'] : []),
     ...(restore === undefined ? [] : ['-incoming', 'defer']),
   ];
@@ -87,6 +95,18 @@ function bootArgv({ kernel, initrd, cmdline }: VmConfig): string[] {
     ...(initrd === undefined ? [] : ['-initrd', initrd]),
     ...(cmdline === undefined ? [] : ['-append', cmdline]),
   ];
+}
+
+function firmwareArgv({ smbios, acpi }: ArgvInput['firmware']): string[] {
+  return [
+    ...smbios.flatMap((file) => ['-smbios', `file=${escapeCommas(file)}`]),
+    ...acpi.flatMap((file) => ['-acpitable', `file=${escapeCommas(file)}`]),
+  ];
+}
+
+/** What a file hands on as it is, on purpose: see `extra-hvm` in the reference. */
+function extraArgv({ extraArguments = [] }: VmConfig): string[] {
+  return extraArguments.flatMap(({ name, value }) => [`-${name}`, ...(value === undefined ? [] : [value])]);
 }
 
 function controllerArgv({ name, usbControllers }: VmConfig): string[] {

@@ -1,6 +1,7 @@
 /** The part of QEMU's command line that is about disks. Pure. */
 import { Fault } from '../../lib/fault.ts';
 import type { DiskConfig, VmConfig } from '../../model/vm.ts';
+import { bootRanks } from './boot-order.ts';
 
 type Bus = 'ide' | 'scsi' | 'virtio';
 
@@ -14,7 +15,9 @@ const IDE_PORTS = 6;
  * CD-ROM is never virtio-blk, which has no such thing. The format is the configured one, never probed: a guest could
  * write itself another. @throws Fault `vm.start_failed`
  */
-export function diskArgv({ name, kernel, disks }: VmConfig): string[] {
+export function diskArgv(config: VmConfig): string[] {
+  const { name, disks } = config;
+  const ranks = bootRanks(config);
   const buses = disks.map((disk) => busOf(name, disk));
   const scsi = buses.includes('scsi') ? ['-device', JSON.stringify({ driver: 'virtio-scsi-pci', id: 'scsi' })] : [];
   const ide = buses.map((bus, i) => (bus === 'ide' ? i : -1)).filter((i) => i >= 0);
@@ -25,8 +28,7 @@ export function diskArgv({ name, kernel, disks }: VmConfig): string[] {
   const devices = disks.flatMap((disk, i) => {
     const bus = buses[i] ?? 'virtio';
     const place = { ide: { bus: `ide.${ide.indexOf(i)}` }, scsi: { bus: 'scsi.0', 'scsi-id': i }, virtio: {} }[bus];
-    const boot = kernel === undefined ? { bootindex: i + 1 } : {};
-    const device = { driver: modelOf(bus, disk), id: `disk-${i}`, drive: nodeName(i), ...place, ...boot };
+    const device = { driver: modelOf(bus, disk), id: `disk-${i}`, drive: nodeName(i), ...place, ...ranks.ofDisk(i) };
     return ['-blockdev', JSON.stringify(blockdev(disk, i)), '-device', JSON.stringify(device)];
   });
   return [...scsi, ...devices];

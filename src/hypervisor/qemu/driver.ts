@@ -77,6 +77,7 @@ export class QemuDriver implements Driver {
       runtimeDir: this.#runtimeDir,
       binary: this.#binary,
       acceleratorWish: this.#acceleratorWish,
+      sysfsRoot: this.#sysfsRoot,
       pathsOf: (uuid) => this.#pathsOf(uuid),
       clock: this.#clock,
       log: this.#log,

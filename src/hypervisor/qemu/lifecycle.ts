@@ -26,6 +26,7 @@ export interface LifecycleParts {
   readonly runtimeDir: string;
   readonly binary: string;
   readonly acceleratorWish: AcceleratorWish;
+  readonly sysfsRoot: string;
   readonly pathsOf: (uuid: VmUuid) => DomainPaths;
   readonly clock: Clock;
   readonly log: Log;
@@ -89,8 +90,8 @@ export class Lifecycle {
       }
       this.#starting.set(uuid, giveUp);
       try {
-        const { binary, acceleratorWish, pathsOf, clock, log, onHint } = this.#parts;
-        const input = { binary, acceleratorWish, config, paths: pathsOf(uuid), clock, log, onHint };
+        const { binary, acceleratorWish, sysfsRoot, pathsOf, clock, log, onHint } = this.#parts;
+        const input = { binary, acceleratorWish, sysfsRoot, config, paths: pathsOf(uuid), clock, log, onHint };
         const domain = await startQemu(input, { ...options, signal });
         this.#domains.set(uuid, domain);
         return await domain.observe().catch(async (error: unknown) => {

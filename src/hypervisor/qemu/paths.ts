@@ -16,6 +16,10 @@ export interface DomainPaths {
   readonly originFile: string;
   /** Where a save or restore streams through. */
   readonly migrateSocket: string;
+  /** Where the guest's screen is, when it is on no port. */
+  readonly vncSocket: string;
+  /** Where tables of the host's firmware lie, numbered files. */
+  readonly firmwareFolder: string;
   /** The save that is under way. */
   readonly saveNote: string;
   /** Kept when the domain is gone. */
@@ -35,6 +39,8 @@ export function domainPaths(runtimeDir: string, stateDir: string, uuid: VmUuid):
     traceFile: join(folder, 'trace.log'),
     originFile: join(folder, 'origin.json'),
     migrateSocket: join(folder, 'migrate.sock'),
+    vncSocket: join(folder, 'vnc.sock'),
+    firmwareFolder: join(folder, 'firmware'),
     saveNote: join(folder, 'save.json'),
     consoleLog: join(stateDir, `${uuid}.console.log`),
     qemuLog: join(stateDir, `${uuid}.qemu.log`),
@@ -48,5 +54,6 @@ export function consolePaths(paths: DomainPaths): ConsolePaths {
 
 /** Refuses a folder that is too deep for sockets. @throws Fault `socket.path_long` */
 export function checkSocketPaths(paths: DomainPaths): void {
-  for (const path of [paths.qmpSocket, paths.consoleSocket, paths.migrateSocket]) checkSocketPath(path);
+  for (const path of [paths.qmpSocket, paths.consoleSocket, paths.migrateSocket, paths.vncSocket])
+    checkSocketPath(path);
 }

@@ -4,6 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
+import { pciAddress } from '../../config/pci.ts';
 import { errnoOf, Fault, reasonOf } from '../../lib/fault.ts';
 import { openRegularFile } from '../../lib/regular-file.ts';
 import { printable } from '../../lib/text.ts';
@@ -22,6 +23,11 @@ export interface Topology {
   readonly controllers: string;
   readonly disks: string;
   readonly serial: string;
+  readonly nics?: string;
+  readonly display?: string;
+  readonly pci?: string;
+  readonly machine?: string;
+  readonly extra?: string;
 }
 
 export interface SaveHeader {
@@ -56,6 +62,17 @@ export function topologyOf(config: VmConfig): Topology {
     controllers: config.usbControllers.map(({ version, ports }) => `v${version}p${ports}`).join(' '),
     disks: config.disks.map(({ target, kind, format }) => `${target}:${kind}:${format}`).join(' '),
     serial: config.serial === undefined ? 'none' : 'one',
+    // These came later: what is as it always was is an empty text, as in files from before.
+    nics: (config.nics ?? []).map(({ id, model = '' }) => `${id}:${model}`).join(' '),
+    display: config.display?.protocol === 'vnc' ? 'vnc' : '',
+    pci: (config.pciDevices ?? []).map(pciAddress).join(' '),
+    machine: (['acpi', 'apic', 'pae', 'nx', 'hpet'] as const)
+      .flatMap((key) => (config[key] === undefined ? [] : [`${key}=${config[key] ? 'on' : 'off'}`]))
+      .join(' '),
+    extra: (config.extraArguments ?? [])
+      .map(({ name, value = '' }) => `-${name} ${value}`)
+      .join(' ')
+      .slice(0, 300),
   };
 }
 
@@ -159,7 +176,7 @@ function differenceTo(header: SaveHeader, config: VmConfig): string | undefined 
   const now = topologyOf(config);
   for (const key of Object.keys(now) as (keyof Topology)[]) {
     const then = String(header.topology[key] ?? '');
-    if (then === now[key]) continue;
+    if (then === (now[key] ?? '')) continue;
     return `it was saved with ${key} "${printable(then, 200)}", and VM ${config.name} now has "${now[key]}"`;
   }
   return undefined;

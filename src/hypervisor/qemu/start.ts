@@ -1,18 +1,21 @@
 /** Brings a new QEMU up to the point where its QMP answers, or leaves nothing of it. */
-import { mkdir, readFile, rename, rm, stat } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { makePrivateFolder } from '../../lib/atomic-file.ts';
 import type { Clock } from '../../lib/clock.ts';
 import { errnoOf, Fault, isFault, reasonOf } from '../../lib/fault.ts';
 import { printable } from '../../lib/text.ts';
 import type { VmConfig } from '../../model/vm.ts';
 import type { StartOptions } from '../driver.ts';
+import { type HostFirmware, readHostFirmware } from '../host-firmware.ts';
 import { checkVmFiles } from '../vm-files.ts';
 import { type AcceleratorWish, chooseAccelerator } from './accel.ts';
 import { qemuArgv } from './argv.ts';
 import { QemuDomain, type QemuDomainOptions } from './domain.ts';
+import { joinBridges, lookAtNetwork, planNetwork } from './network.ts';
 import { writeOrigin } from './origin.ts';
 import { checkSocketPaths, type DomainPaths } from './paths.ts';
+import { checkPciDevices } from './pci.ts';
 import { killProcess, type Launched, launch, missing } from './process.ts';
 import { feedState } from './restore.ts';
 import { type OpenSaveFile, openSaveFile, type SaveHeader, topologyOf } from './save-file.ts';
@@ -21,6 +24,7 @@ import { chooseScope, guestEnvironment, scopeArgv } from './scope.ts';
 export interface StartInput extends Pick<QemuDomainOptions, 'onHint' | 'clock' | 'log'> {
   readonly binary: string;
   readonly acceleratorWish: AcceleratorWish;
+  readonly sysfsRoot: string;
   readonly config: VmConfig;
   readonly paths: DomainPaths;
 }
@@ -38,8 +42,9 @@ const KEEP_LOG_BYTES = 8 * 1024 * 1024;
  * @throws Fault `vm.start_failed`, `vm.save_invalid`, `hypervisor.missing`, `socket.path_long`, `aborted`
  */
 export async function startQemu(input: StartInput, options: StartOptions): Promise<QemuDomain> {
-  const { config, paths } = input;
+  const { config, paths, sysfsRoot } = input;
   await checkVmFiles(config);
+  await checkPciDevices(config, sysfsRoot);
   checkSocketPaths(paths);
   const { restoreFrom, signal } = options;
   if (restoreFrom === undefined) return bringUp(input, options, undefined);
@@ -59,7 +64,14 @@ async function bringUp(input: StartInput, options: StartOptions, saved: OpenSave
   if (saved !== undefined) checkAccelerator(saved.header, accelerator, options.restoreFrom);
   const scope = chooseScope();
   const restore = saved?.header;
-  const guest = qemuArgv({ binary, config, paths, accelerator, isPaused, restore });
+  const network = planNetwork(config, await lookAtNetwork(input.sysfsRoot));
+  const tables = await readHostFirmware(config, join(input.sysfsRoot, 'firmware'));
+  for (const warning of [...network.warnings, ...tables.warnings]) options.onWarning?.(warning);
+  const firmware = firmwareFiles(paths, tables);
+  const guest = qemuArgv({
+    ...{ binary, config, paths, accelerator, network, firmware },
+    ...{ isPaused, restore, now: clock.now() },
+  });
   const [first = binary, ...rest] = [...scopeArgv(scope, uuid), ...guest];
   await prepareFolders(paths);
   await writeOrigin(paths, { topology: topologyOf(config), accelerator });
@@ -67,10 +79,12 @@ async function bringUp(input: StartInput, options: StartOptions, saved: OpenSave
   let domain: QemuDomain | undefined;
   try {
     if (signal?.aborted) throw new Fault('aborted', { what: `The start of VM ${name}` }, { cause: signal.reason });
+    await writeFirmware(paths, tables);
     const { folder: cwd, pidFile, qemuLog } = paths;
     launched = launch([first, ...rest], { cwd, pidFile, log: qemuLog, env: guestEnvironment(scope) });
     domain = new QemuDomain({ uuid, name, paths, process: launched.identity, onHint, clock, log });
     await domain.session({ signal, timeoutMs: UP_TIMEOUT_MS });
+    await joinBridges(network, name, { signal });
     if (saved !== undefined) await feedState(domain, saved, options, clock);
     log.info('a domain was started', { vm: name, uuid, pid: launched.identity.pid, accelerator });
     return domain;
@@ -78,6 +92,23 @@ async function bringUp(input: StartInput, options: StartOptions, saved: OpenSave
     domain?.close();
     await clearAway(launched, paths, clock);
     throw await startFault(error, launched, input, options.restoreFrom);
+  }
+}
+
+/** Names the files in which QEMU finds the tables. */
+function firmwareFiles({ firmwareFolder }: DomainPaths, tables: Pick<HostFirmware, 'smbios' | 'acpi'>) {
+  const name = (kind: 'smbios' | 'acpi') => tables[kind].map((_, index) => join(firmwareFolder, `${kind}-${index}`));
+  return { smbios: name('smbios'), acpi: name('acpi') };
+}
+
+async function writeFirmware(paths: DomainPaths, tables: HostFirmware): Promise<void> {
+  const files = firmwareFiles(paths, tables);
+  if (files.smbios.length + files.acpi.length === 0) return;
+  await mkdir(paths.firmwareFolder, { mode: 0o700 });
+  for (const kind of ['smbios', 'acpi'] as const) {
+    for (const [index, file] of files[kind].entries()) {
+      await writeFile(file, tables[kind][index] ?? '', { mode: 0o600 });
+    }
   }
 }
 

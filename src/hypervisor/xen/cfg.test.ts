@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { isFault } from '../../lib/fault.ts';
 import type { VmUuid } from '../../model/ids.ts';
+import { macOf } from '../../model/nic-address.ts';
 import type { DiskConfig, UsbControllerConfig, VmConfig } from '../../model/vm.ts';
 import { makeCfg } from './cfg.ts';
 import { domainPaths } from './paths.ts';
@@ -87,6 +88,61 @@ test('an HVM guest shows nothing, and its first serial port is the console', () 
   assert.deepEqual(serials('tcp:127.0.0.1:7')[1], 'socket,id=usher-serial,host=127.0.0.1,port=7,server=on,wait=off');
   assert.throws(() => serials('udp:1'), /neither pty nor tcp/);
 });
+
+test('network cards and PCI devices, in the order of their ids', () => {
+  const cfg = parsed({
+    ...CONFIG,
+    nics: [
+      { id: 2, mac: '00:16:3e:00:00:02', model: 'e1000' },
+      { id: 0, bridge: 'xen-br0' },
+    ],
+    pciDevices: [
+      { id: 1, domain: 0, bus: 3, device: 31, function: 7, isSeized: true, msiTranslate: false, powerManagement: true },
+      { id: 0, domain: 1, bus: 0x0a, device: 0, function: 0, isSeized: false },
+    ],
+    pciMsiTranslate: true,
+    pciPowerManagement: false,
+    memoryMaxMiB: 512,
+  });
+  assert.deepEqual(cfg['vif'], [`mac=${macOf(UUID, { id: 0 })},bridge=xen-br0`, 'mac=00:16:3e:00:00:02,model=e1000']);
+  assert.deepEqual(cfg['pci'], ['0001:0a:00.0', '0000:03:1f.7,msitranslate=0,power_mgmt=1,seize=1']);
+  assert.deepEqual([cfg['pci_msitranslate'], cfg['pci_power_mgmt'], cfg['maxmem']], [1, 0, 512]);
+});
+
+test('what is emulated is as the config says, for an HVM guest alone', () => {
+  const wishes = {
+    ...{ pae: true, acpi: false, apic: true, nx: false, hap: false, viridian: true, nestedVirtualization: true },
+    ...{ hpet: false, alignsTimers: true, timerMode: 2, timeOffsetSeconds: -3600, bootOrder: 'nd', videoMemoryMiB: 16 },
+    cpuid: ['1:ecx=x0xx'],
+    extraArguments: [{ name: 'device', value: 'virtio-rng-pci,id=r' }, { name: 'k' }],
+    display: { protocol: 'vnc', usesFreePort: false, port: 5907, keymap: 'de' },
+  } as const;
+  const files = { smbios: '/run/smbios', acpi: '/run/acpi' };
+  const hvm = parseCfg(makeCfg({ ...WITHOUT_KERNEL, ...wishes }, PATHS, [], files).text);
+  assert.deepEqual(Object.fromEntries(Object.entries(hvm).filter(([key]) => key in EMULATED)), EMULATED);
+  assert.deepEqual((hvm['device_model_args'] as string[]).slice(-3), ['-device', 'virtio-rng-pci,id=r', '-k']);
+  const pv = parsed({ ...CONFIG, ...wishes });
+  assert.deepEqual(
+    Object.keys(pv).filter((key) => key in EMULATED),
+    [],
+  );
+  const vnc = (display: VmConfig['display']) => {
+    const cfg = parsed({ ...CONFIG, virtMode: 'hvm', ...(display === undefined ? {} : { display }) });
+    return [cfg['vga'], cfg['vnc'], cfg['vncdisplay'], cfg['vncunused']];
+  };
+  assert.deepEqual(vnc(undefined), ['none', 0, undefined, undefined]);
+  assert.deepEqual(vnc({ protocol: 'none' }), ['none', 0, undefined, undefined]);
+  assert.deepEqual(vnc({ protocol: 'vnc', usesFreePort: false }), ['stdvga', 1, undefined, 1]);
+  assert.deepEqual(vnc({ protocol: 'vnc', usesFreePort: true, port: 3 }), ['stdvga', 1, 3, 1]);
+  assert.throws(() => vnc({ protocol: 'sdl' }), /display = vnc/);
+});
+
+const EMULATED = {
+  ...{ pae: 1, acpi: 0, apic: 1, nx: 0, hap: 0, viridian: 1, nestedhvm: 1, hpet: 0, vpt_align: 1 },
+  ...{ timer_mode: 'no_missed_ticks_pending', rtc_timeoffset: '-3600', boot: 'nd', videoram: 16, vga: 'stdvga' },
+  ...{ vnc: 1, vnclisten: '127.0.0.1', vncdisplay: 7, vncunused: 0, keymap: 'de', sdl: 0, cpuid: ['1:ecx=x0xx'] },
+  ...{ smbios_firmware: '/run/smbios', acpi_firmware: '/run/acpi' },
+};
 
 test('words are for xl what they are for us, whatever is in a path', () => {
   const paths = domainPaths('/run/a, "b"\\c', '/var/d,e', UUID);

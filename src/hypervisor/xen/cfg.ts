@@ -4,7 +4,9 @@
 import { DEFAULT_CONTROLLER } from '../../config/usbctrl.ts';
 import { Fault } from '../../lib/fault.ts';
 import { type UsbControllerConfig, type VirtMode, type VmConfig, virtModeOf } from '../../model/vm.ts';
+import { nicSpecs, pciSpecs } from './cfg-devices.ts';
 import { diskSpecs } from './cfg-disk.ts';
+import { type FirmwareFiles, hvmSettings } from './cfg-hvm.ts';
 import { printCfg } from './cfg-text.ts';
 import { controllerArgs, type PlacedController } from './emulated-controllers.ts';
 import type { DomainPaths } from './paths.ts';
@@ -22,7 +24,12 @@ export interface Cfg {
  * emulated controllers of a guest that goes on from a save; the config then has the others only.
  * @throws Fault `vm.start_failed` for what xl cannot be told
  */
-export function makeCfg(config: VmConfig, paths: DomainPaths, emulated: readonly PlacedController[] = []): Cfg {
+export function makeCfg(
+  config: VmConfig,
+  paths: DomainPaths,
+  emulated: readonly PlacedController[] = [],
+  firmware: FirmwareFiles = {},
+): Cfg {
   const { uuid, name, kernel, initrd, cmdline, memoryMiB, vcpus } = config;
   const kind = virtModeOf(config);
   const isHvm = kind === 'hvm';
@@ -38,16 +45,26 @@ export function makeCfg(config: VmConfig, paths: DomainPaths, emulated: readonly
       ['uuid', uuid],
       ['type', kind],
       ['memory', memoryMiB],
+      ['maxmem', config.memoryMaxMiB],
       ['vcpus', vcpus],
       ['kernel', kernel],
       ['ramdisk', kernel === undefined ? undefined : initrd],
       ['cmdline', kernel === undefined ? undefined : cmdline],
       ['disk', diskSpecs(config, kind)],
+      ['vif', nicSpecs(config)],
+      ['pci', pciSpecs(config)],
+      ['pci_msitranslate', numberOf(config.pciMsiTranslate)],
+      ['pci_power_mgmt', numberOf(config.pciPowerManagement)],
       ['usbctrl', controllers],
-      ...(isHvm ? hvmSettings(config) : []),
+      ...(isHvm ? hvmSettings(config, firmware) : []),
       [
         'device_model_args',
-        [...qmpArgs(paths), ...(isHvm ? serialArgs(config, paths) : []), ...controllerArgs(emulated)],
+        [
+          ...qmpArgs(paths),
+          ...(isHvm ? serialArgs(config, paths) : []),
+          ...controllerArgs(emulated),
+          ...(isHvm ? extraArgs(config) : []),
+        ],
       ],
       ...preserve,
     ]);
@@ -62,19 +79,17 @@ export function makeCfg(config: VmConfig, paths: DomainPaths, emulated: readonly
   }
 }
 
-function refuse(vm: string, what: string): Fault {
-  return new Fault('vm.start_failed', { vm, what });
+function numberOf(isOn: boolean | undefined): number | undefined {
+  return isOn === undefined ? undefined : Number(isOn);
 }
 
-/** Nothing is shown anywhere: no VNC, no SDL; a guest with a kernel of its own needs no VGA either. */
-function hvmSettings({ kernel, disks }: VmConfig): (readonly [string, string | number])[] {
-  const startsFromCd = disks[0]?.kind === 'cdrom';
-  return [
-    ['boot', startsFromCd ? 'dc' : 'cd'],
-    ['vga', kernel === undefined ? 'stdvga' : 'none'],
-    ['vnc', 0],
-    ['sdl', 0],
-  ];
+/** What a file hands on as it is, on purpose: see `extra-hvm` in the reference. */
+function extraArgs({ extraArguments = [] }: VmConfig): string[] {
+  return extraArguments.flatMap(({ name, value }) => [`-${name}`, ...(value === undefined ? [] : [value])]);
+}
+
+function refuse(vm: string, what: string): Fault {
+  return new Fault('vm.start_failed', { vm, what });
 }
 
 /** A controller of xl.cfg(5). PV and PVH guests have no emulated one, and PV controllers end at version 2. */

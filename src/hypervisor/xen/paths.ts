@@ -11,6 +11,9 @@ export interface DomainPaths {
   /** The device model's QMP socket that is ours alone. */
   readonly qmpSocket: string;
   readonly consoleSocket: string;
+  /** Tables of the host's firmware, in the forms of xl.cfg(5). */
+  readonly smbiosFile: string;
+  readonly acpiFile: string;
   /** The domain is being built: see build-note.ts. */
   readonly buildNote: string;
   /** The save that is under way: see save-note.ts. */
@@ -27,6 +30,8 @@ export function domainPaths(runtimeDir: string, stateDir: string, uuid: VmUuid):
     cfgFile: join(folder, 'xl.cfg'),
     qmpSocket: join(folder, 'qmp'),
     consoleSocket: join(folder, 'console.sock'),
+    smbiosFile: join(folder, 'smbios'),
+    acpiFile: join(folder, 'acpi'),
     buildNote: join(folder, 'build.json'),
     saveNote: join(folder, 'save.json'),
     consoleLog: join(stateDir, `${uuid}.console.log`),

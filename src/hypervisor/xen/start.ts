@@ -1,10 +1,11 @@
 /** Has xl build a domain, new or from a save, or leaves nothing of it. */
-import { lstat, mkdir, readFile, rename, rm, symlink, unlink } from 'node:fs/promises';
+import { lstat, mkdir, readFile, rename, rm, symlink, unlink, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { makePrivateFolder, writeFileAtomic } from '../../lib/atomic-file.ts';
 import { errnoOf, Fault, isFault, reasonOf } from '../../lib/fault.ts';
 import { type VmConfig, virtModeOf } from '../../model/vm.ts';
 import type { StartOptions } from '../driver.ts';
+import { type HostFirmware, readHostFirmware } from '../host-firmware.ts';
 import { checkVmFiles } from '../vm-files.ts';
 import { removeBuildNote, writeBuildNote } from './build-note.ts';
 import { makeCfg } from './cfg.ts';
@@ -21,6 +22,8 @@ const SLOWEST_READ = 5 * 1024 * 1024;
 const KEEP_LOG_BYTES = 8 * 1024 * 1024;
 /** Where xenconsoled writes what PV and PVH guests say (`xenconsoled --log=guest`). */
 const XENCONSOLED_LOGS = '/var/log/xen/console';
+const FIRMWARE = '/sys/firmware';
+const NO_TABLES: HostFirmware = { smbios: [], acpi: [], warnings: [] };
 const DEVICE_MODEL_LOGS = '/var/log/xen';
 
 /**
@@ -69,10 +72,17 @@ async function build(
 ): Promise<void> {
   const { uuid, name } = config;
   const paths = host.pathsOf(uuid);
-  const { text, notes } = makeCfg(config, paths, saved?.emulated);
-  for (const note of notes) options.onWarning?.(note);
+  const isHvm = virtModeOf(config) === 'hvm';
+  const tables = isHvm ? await readHostFirmware(config, FIRMWARE) : NO_TABLES;
+  const firmware = {
+    smbios: tables.smbios.length === 0 ? undefined : paths.smbiosFile,
+    acpi: tables.acpi.length === 0 ? undefined : paths.acpiFile,
+  };
+  const { text, notes } = makeCfg(config, paths, saved?.emulated, firmware);
+  for (const note of [...notes, ...tables.warnings]) options.onWarning?.(note);
   try {
     await prepareFolders(paths);
+    await writeTables(paths, tables);
     await writeFileAtomic(paths.cfgFile, text);
     await writeBuildNote(paths);
     await prepareLog(paths, config);
@@ -84,6 +94,17 @@ async function build(
   } catch (error) {
     throw await leaveNothing(host, config, startFault(error, config, options));
   }
+}
+
+/** Writes the tables as xl.cfg(5) says: SMBIOS structures have their size before them, ACPI tables tell it themselves. */
+async function writeTables({ smbiosFile, acpiFile }: DomainPaths, { smbios, acpi }: HostFirmware): Promise<void> {
+  const sized = smbios.flatMap((structure) => {
+    const size = Buffer.alloc(4);
+    size.writeUInt32LE(structure.length);
+    return [size, structure];
+  });
+  if (smbios.length > 0) await writeFile(smbiosFile, Buffer.concat(sized), { mode: 0o600 });
+  if (acpi.length > 0) await writeFile(acpiFile, Buffer.concat(acpi), { mode: 0o600 });
 }
 
 /** Clears what a start in vain has left, and gives the fault to throw. */
