@@ -22,7 +22,10 @@ import {
 const plainDisks = (says: string): HonourRule =>
   depends(`${says}; refused with a key-file`, (text) =>
     /:key-file=/.test(text)
-      ? { does: 'refused', why: 'Usher cannot open encrypted disks' }
+      ? {
+          does: 'refused',
+          why: 'Usher opens no encrypted disks; open it on the host (cryptsetup open --type plain) and name /dev/mapper/NAME, of the type phy',
+        }
       : { does: 'honoured', says },
   );
 
