@@ -23,6 +23,9 @@ export interface ParsedVmFile {
   readonly verdicts: readonly Verdict[];
 }
 
+/** Guessing takes its time, and nobody reads more. */
+const MAX_GUESSES = 100;
+
 /**
  * Parses a VM's file. `fileName` is shown in findings; if it is absolute, relative paths in the text start from its
  * folder. Unknown keys are warnings, or errors when `isStrict`.
@@ -40,10 +43,11 @@ export function parseVmFile(
   const folder = folderOf(fileName);
   const draft: VmDraft = {};
   const seen = new Map<string, KeyLine[]>();
+  let unknown = 0;
   for (const entry of readKeyLines(untrustedText, diagnostics)) {
     const row = keyNamed(entry.key);
     if (row === undefined) {
-      tellUnknown(entry, diagnostics, options.isStrict ?? false);
+      tellUnknown(entry, diagnostics, options.isStrict ?? false, ++unknown <= MAX_GUESSES);
       continue;
     }
     const lines = seen.get(row.key) ?? [];
@@ -63,7 +67,8 @@ export function parseVmFile(
       warn: (message, offset = 0) => diagnostics.warn(entry.line, entry.valueColumn + offset, message),
     });
     // What could not be read is no line that could mean anything else besides.
-    if (isGood) seen.set(row.key, [...lines, entry]);
+    if (isGood) lines.push(entry);
+    if (lines.length > 0) seen.set(row.key, lines);
   }
   const driver = options.driverOf?.(draft.driver);
   checkTogether(draft, seen, driver, diagnostics);
@@ -113,8 +118,13 @@ export function nameFromFile(path: string): string | undefined {
   }
 }
 
-function tellUnknown({ key, line, keyColumn }: KeyLine, diagnostics: Diagnostics, isStrict: boolean): void {
-  const known = key.length > 40 ? undefined : nearest(key, KEY_NAMES);
+function tellUnknown(
+  { key, line, keyColumn }: KeyLine,
+  diagnostics: Diagnostics,
+  isStrict: boolean,
+  isGuessed: boolean,
+): void {
+  const known = key.length > 40 || !isGuessed ? undefined : nearest(key, KEY_NAMES);
   const guess = known === undefined ? '' : ` Did you mean "${known}"?`;
   const message = `There is no key "${printable(key, 40)}".${guess}`;
   if (isStrict) diagnostics.error(line, keyColumn, message);
