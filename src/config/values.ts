@@ -19,7 +19,7 @@ const INTEGER = /^-?(0x[0-9a-f][0-9a-f_]*|0o[0-7][0-7_]*|0b[01][01_]*|[0-9][0-9_
 export function parseInteger(text: string, context: ValueContext, min: number, max: number): number | undefined {
   if (!INTEGER.test(text)) return context.error(`"${context.key}" is a whole number, not "${printable(text, 40)}".`);
   const digits = text.replaceAll('_', '').replace(/^-/, '');
-  const value = Number(digits) * (text.startsWith('-') ? -1 : 1);
+  const value = Number(digits) * (text.startsWith('-') ? -1 : 1) || 0; // Not -0, which is printed as 0.
   if (value >= min && value <= max) return value;
   return context.error(`"${context.key}" is from ${min} to ${max}, not ${printable(text, 40)}.`);
 }

@@ -35,7 +35,7 @@ export const MACHINE_KEYS: readonly VmKey[] = [
     key: 'acpi',
     otherwise: OWN_CHOICE,
     meaning: 'Whether the machine has ACPI, without which a guest cannot be asked to power off.',
-    honours: on('acpi', '-machine …,acpi=on|off'),
+    honours: on('acpi', '-machine …,acpi=on|off; when off, the BIOS still has a few tables of its own'),
   }),
   booleanRow('apic', {
     key: 'apic',
