@@ -82,8 +82,12 @@ export function splitItems(text: string, context: ValueContext, start = 0): List
 export function parsePath(text: string, context: ValueContext): string | undefined {
   if (text === '') return context.error(`"${context.key}" needs a path.`);
   if (Buffer.byteLength(text) > 4095) return context.error(`The path of "${context.key}" is longer than 4095 bytes.`);
-  if (isAbsolute(text)) return resolve(text);
-  if (context.folder !== undefined) return resolve(context.folder, text);
+  if (isAbsolute(text) || context.folder !== undefined) {
+    const path = resolve(context.folder ?? '/', text);
+    // Without its last slash it would end in a blank, which the end of a line cannot have.
+    if (!/\s$/.test(path) || /\s$/.test(text)) return path;
+    return context.error(`The path of "${context.key}" ends in a blank.`);
+  }
   const shown = printable(text, 80);
   return context.error(`"${shown}" is a relative path, and there is no config file that it could start from.`);
 }

@@ -26,6 +26,10 @@ disk = /var/opt/xen/iso_import/w2k3eesp2.iso:file:hdd:r:cdrom\nboot = dc\npae = 
 disk = /b:qcow:xvdb:r:disk\nnic = bridge=xen-br0,mac=ab:de:fe:dc:ba:ab\nnic = id=7,model=e1000\nnic = mac=random,network=x
 pci = 0,bind,0000:03:00.0,msitranslate=1,power_mgmt=0\npci = 03:00.1,guest_slot=3\nusbctrl = ['version=2', "type=pv"]
 usbctrl = type=qusb,version=1\nextra-hvm = a=b,,c,d\nstartup = restore-del /s\nserial = tcp:[::1]:5\ndisplay = vnc:port=5901`,
+  `virtmode = pv\nkernel = /k\nusbctrl = type=devicemodel\nusbctrl = type=pv\ndisplay = sdl\nstartup = paused now
+cores-per-socket = 3\nvcpus = 4\nvideoram = 17\nboot = a\ndisplay = none:port=1\ndisplay = intel\ndisplay = vnc:keymap=de
+pci-msitranslate = 0\npci-power-management = 1\npower-management = 1\ndisk = /a:file:hda:x:cdrom\ndisk = /a:file:hda:w:disc
+disk = /a:file:hda:w:cdrom\ndisk = b:vhd:hdb:r:disk:temporary\npci = 256,03:00.0\ninitrd = /i /\nusbctrl = none`,
   Object.entries(ROWS)
     .map(([name, { good }]) => `${name} = ${good}`)
     .join('\n'),

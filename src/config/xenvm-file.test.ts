@@ -137,6 +137,7 @@ test('works with, or clearly refuses, what editors and enemies make of a file', 
   assert.match(errorsOf('memory = -1').join(), /from 1 to/);
   assert.match(errorsOf(`memory = ${'9'.repeat(400)}`).join(), /from 1 to/);
   assert.match(errorsOf('memory =').join(), /"memory" needs a value/);
+  assert.match(errorsOf('kernel = /k /').join(), /ends in a blank/);
   assert.match(errorsOf('startup = restore').join(), /needs a path/);
   assert.match(errorsOf('startup = paused now').join(), /:1:18: Nothing is expected/);
   assert.match(errorsOf('on_halt = constructor').join(), /is destroy, restart or preserve/);
