@@ -157,8 +157,8 @@ export const OPERATIONS = {
   },
   'vm.suspend': {
     class: 'control',
-    params: v.strictObject({ vm, file: optional(path) }),
-    doc: 'Saves a VM to a file and stops it; its devices are detached before. Legal when it runs or is paused.',
+    params: v.strictObject({ vm, file: optional(path), isLive: optional(v.boolean()) }),
+    doc: 'Saves a VM to a file and stops it, live: while it runs on; its devices are detached before. Legal when it runs or is paused.',
   },
   'vm.restore': {
     class: 'control',
@@ -167,13 +167,19 @@ export const OPERATIONS = {
       file: optional(path),
       isPaused: optional(v.boolean()),
       isKept: optional(v.boolean()),
+      disks: optional(v.picklist(['ignore'])),
     }),
-    doc: 'Brings a VM back from its save file, which is removed afterwards unless kept; legal when suspended or halted.',
+    doc: 'Brings a VM back from its save file, which is removed when the guest runs again, unless kept; disks go back to the snapshots of that moment, and one that has changed without a snapshot is a refusal, unless ignored. Legal when suspended or halted.',
   },
   'vm.checkpoint': {
     class: 'control',
-    params: v.strictObject({ vm, file: path }),
-    doc: 'Saves a VM to a file and lets it go on; legal when it runs or is paused.',
+    params: v.strictObject({
+      vm,
+      file: path,
+      isLive: optional(v.boolean()),
+      disks: optional(v.picklist(['ignore'])),
+    }),
+    doc: 'Saves a VM to a file and lets it go on, with a snapshot of each writable disk; where that cannot be it is refused, unless disks are ignored. The guest runs while its memory is copied where the driver can, unless told not to (isLive: false). Legal when it runs or is paused.',
   },
   'vm.console': {
     class: 'control',

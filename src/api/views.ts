@@ -60,6 +60,8 @@ export interface PowerResult {
 export interface SaveResult extends PowerResult {
   readonly file: string;
   readonly bytes: number;
+  /** How long the guest stood still: until it ran again, or, suspended, until its file was whole. Milliseconds. */
+  readonly pausedMs: number;
 }
 
 export interface ConsoleView {

@@ -100,9 +100,9 @@ export class MonitorSockets {
       return verb === 'status' ? [this.#options.stateOf(vm)] : [];
     }
     const answer = await this.#options.perform(`vm.${verb}`, { vm, ...paramsOf(args) }, peer);
-    return (
-      (answer as { readonly warnings?: readonly string[] }).warnings?.map((warning) => `warning: ${warning}`) ?? []
-    );
+    const { warnings = [], pausedMs } = answer as { readonly warnings?: readonly string[]; readonly pausedMs?: number };
+    const stoodStill = pausedMs === undefined ? [] : [`stood still for ${(pausedMs / 1000).toFixed(3)} s`];
+    return [...stoodStill, ...warnings.map((warning) => `warning: ${warning}`)];
   }
 }
 

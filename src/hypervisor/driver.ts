@@ -77,6 +77,13 @@ export interface Waiting {
 export interface SaveOptions extends Waiting {
   /** What the domain does afterwards: `stopped` ends it (suspend), `running` lets it go on (checkpoint). */
   readonly afterwards: 'stopped' | 'running';
+  /** Lets the guest run while its memory is copied, where the driver can; it stands still for the rest only. */
+  readonly isLive?: boolean | undefined;
+  /**
+   * What becomes of the writable disks of a domain that goes on. Absent: a snapshot of the same moment is taken of each,
+   * which a restore goes back to; where that cannot be the save is refused. `ignore`: nothing, with a warning.
+   */
+  readonly disks?: 'ignore' | undefined;
   /** Told now and then how many bytes are written, and of how many if that is known. */
   readonly onProgress?: ((bytes: number, ofBytes: number | undefined) => void) | undefined;
   /**
@@ -86,10 +93,22 @@ export interface SaveOptions extends Waiting {
   readonly onWritten?: (() => void) | undefined;
 }
 
+/** What a save was like. */
+export interface SaveReport {
+  /** How long the guest stood still, in ms: until it ran again, or, when it was to stop, until its file was whole. */
+  readonly pausedMs: number;
+  /** Whether it ran while its memory was copied. */
+  readonly isLive: boolean;
+  /** What the file lacks, a sentence each. */
+  readonly warnings: readonly string[];
+}
+
 export interface StartOptions extends Waiting {
   readonly isPaused: boolean;
   /** A save file to restore from. It is never removed by the driver. */
   readonly restoreFrom?: string | undefined;
+  /** `ignore`: restores over disks that have changed since the save, and reverts none to its snapshot. */
+  readonly disks?: 'ignore' | undefined;
   readonly onProgress?: ((bytes: number, ofBytes: number | undefined) => void) | undefined;
   /** Told, a sentence each, what the config asks for and the domain will not have. */
   readonly onWarning?: ((sentence: string) => void) | undefined;
@@ -125,7 +144,9 @@ export interface Driver {
 
   /**
    * Creates the domain and lets it run, or leaves it paused. With `restoreFrom` it goes on from there. Legal when there
-   * is no domain of that uuid. When it fails, no domain is left. @throws `vm.start_failed`, `vm.save_invalid`, `vm.exists`
+   * is no domain of that uuid. A file of another VM or version, a damaged one and one whose disks have changed since is
+   * refused before anything is touched; disks with a snapshot of the save are reverted to it. When it fails, no domain is
+   * left and the disks are as they were. @throws `vm.start_failed`, `vm.save_invalid`, `vm.exists`
    */
   start(config: VmConfig, options: StartOptions): Promise<Domain>;
 
@@ -153,7 +174,19 @@ export interface Driver {
    * when nothing is attached: a state with a device could not be restored without it. A domain that was `stopped` is dead
    * (`suspend`) or gone. @throws `vm.save_failed`, `vm.no_domain`, `aborted`
    */
-  save(uuid: VmUuid, path: string, options: SaveOptions): Promise<void>;
+  save(uuid: VmUuid, path: string, options: SaveOptions): Promise<SaveReport>;
+
+  /**
+   * Looks whether `save` would refuse at once: the place of the file, the disks. Touches nothing, and does not mind what is
+   * attached. @throws `vm.save_failed`, `vm.no_domain`
+   */
+  checkSave(uuid: VmUuid, path: string, options: Pick<SaveOptions, 'afterwards' | 'disks'> & Waiting): Promise<void>;
+
+  /**
+   * Removes a save file, with the snapshots that it has in the VM's disks. Legal when the guest was restored from it, or
+   * has no use for it any more; a file that is not there is fine. @throws `file.unwritable`, `hypervisor.failed`
+   */
+  discardSave(uuid: VmUuid, path: string): Promise<void>;
 
   /**
    * Attaches a device at a slot and returns when the hypervisor has it. A software device needs a controller that a device

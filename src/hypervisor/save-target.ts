@@ -1,6 +1,6 @@
-/** Where a save may go: its file takes the place of nothing, of an empty file, or of an older save. Writes nothing. */
-import { lstat } from 'node:fs/promises';
-import { errnoOf, reasonOf } from '../lib/fault.ts';
+/** Where a save may go: its file takes the place of nothing, of an empty file, or of an older save. And how it goes away. */
+import { lstat, unlink } from 'node:fs/promises';
+import { errnoOf, Fault, messageOf, reasonOf } from '../lib/fault.ts';
 import { openRegularFile } from '../lib/regular-file.ts';
 
 /**
@@ -21,4 +21,12 @@ export async function whyNoSaveTarget(path: string, magic: string): Promise<stri
   } catch (error) {
     return errnoOf(error) === 'ENOENT' ? undefined : reasonOf(error, 'file.unreadable');
   }
+}
+
+/** Removes a save file; none is fine. @throws Fault `file.unwritable` */
+export async function removeSave(path: string): Promise<void> {
+  await unlink(path).catch((error: unknown) => {
+    if (errnoOf(error) === 'ENOENT') return;
+    throw new Fault('file.unwritable', { file: path, what: messageOf(error) }, { cause: error });
+  });
 }

@@ -7,6 +7,7 @@ import { Fault, isFault } from '../lib/fault.ts';
 import { POWER_STATES, type PowerState } from '../model/vm.ts';
 import { TABLE, VERBS } from './states.ts';
 import { makeRig, makeRunningRig, observe, type Rig, settle } from './testing/rig.ts';
+import type { VerbArgs } from './verbs.ts';
 
 const FILE = '/nowhere/work.save';
 
@@ -198,6 +199,39 @@ test('suspend remembers the file once it is whole; a failed one leaves the VM ru
   const result = await rig.monitor.perform('suspend', { file: FILE });
   assert.deepEqual([result.state, result.file, result.bytes], ['suspended', FILE, 100]);
   assert.deepEqual([rig.memory.wanted, rig.memory.suspendFile], ['suspended', FILE]);
+});
+
+test('what a save was like is told, and who asked for a live one and got none hears how long it stood still', async () => {
+  const rig = await makeRunningRig();
+  const stood = async (args: VerbArgs) => {
+    const { pausedMs, warnings } = await rig.monitor.perform('checkpoint', { file: FILE, ...args });
+    assert.equal(pausedMs, 1_250);
+    return warnings;
+  };
+  assert.deepEqual(await stood({ isLive: true }), []);
+  rig.driver.canSaveLive = false;
+  assert.deepEqual(await stood({}), []);
+  assert.match((await stood({ isLive: true })).join(), /^VM work stood still for 1\.3 s: /);
+});
+
+test('a save that would be refused is, before anything is touched', async () => {
+  const rig = await makeRunningRig();
+  for (const verb of ['suspend', 'checkpoint'] as const) {
+    rig.driver.fail('checkSave', new Fault('vm.save_failed', { vm: 'work', file: FILE, what: 'its disk' }));
+    const before = () => assert.fail('nothing may leave the VM');
+    await assert.rejects(rig.monitor.perform(verb, { file: FILE }, { before }), (error) =>
+      isFault(error, 'vm.save_failed'),
+    );
+    assert.deepEqual([rig.monitor.state, rig.driver.calls], ['running', []]);
+  }
+});
+
+test('a file that is restored paused stays until the guest runs', async () => {
+  const rig = await WAYS.suspended?.();
+  assert.ok(rig);
+  const { warnings } = await rig.monitor.perform('restore', { isPaused: true });
+  assert.match(warnings.join(), /stays, for the guest does not run yet/);
+  assert.ok(rig.driver.saves.has(FILE));
 });
 
 test('a paused VM is paused again after a failed suspend, and suspend needs a file', async () => {

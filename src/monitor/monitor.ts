@@ -14,7 +14,7 @@ import { handleDeath } from './death.ts';
 import { RestartMeter } from './restart-meter.ts';
 import { isAgreed, isAlive, isLiving, isPassing, passageOf, stateOf, type Verb } from './states.ts';
 import { type Turn, Turns } from './turns.ts';
-import { EXECUTORS, type VerbArgs, type VerbTurn } from './verbs.ts';
+import { CHECKS, EXECUTORS, type VerbArgs, type VerbTurn } from './verbs.ts';
 import {
   type DeathNotice,
   type LoadedConfig,
@@ -67,6 +67,8 @@ export interface PerformResult {
   /** The save file, and the bytes that the driver told of last. */
   readonly file?: string;
   readonly bytes?: number;
+  /** How long the guest stood still for its save, in milliseconds. */
+  readonly pausedMs?: number;
 }
 
 /** What is done in a turn: it acts through `vm` only, so that it has no say when it is left behind. */
@@ -182,6 +184,7 @@ export class Monitor {
     this.#verb = verb;
     vm.enter(passage.during, verb);
     try {
+      await CHECKS[verb]?.(vm, turn);
       await options.before?.(signal);
       signal.throwIfAborted();
       await EXECUTORS[verb](vm, turn);
@@ -194,7 +197,12 @@ export class Monitor {
     await options.after?.(signal).catch((error: unknown) => turn.warnings.push(messageOf(error)));
     const result = { state: this.#state, warnings: turn.warnings };
     if (turn.file === undefined) return result;
-    return { ...result, file: turn.file, ...(bytes === undefined ? {} : { bytes }) };
+    const { file, pausedMs } = turn;
+    return {
+      ...{ ...result, file },
+      ...(bytes === undefined ? {} : { bytes }),
+      ...(pausedMs === undefined ? {} : { pausedMs }),
+    };
   }
 
   #refuseIfBusy(): void {

@@ -98,7 +98,7 @@ test('a command is answered with its lines and ok', () =>
     assert.deepEqual(await client.lines(2), ['running', 'ok']);
     client.socket.write('suspend file=/x live=true\r\n\n  \n');
     assert.deepEqual((await client.lines(3)).slice(2), ['ok']);
-    assert.deepEqual(commands.at(-1), { verb: 'suspend', args: { file: '/x' } });
+    assert.deepEqual(commands.at(-1), { verb: 'suspend', args: { file: '/x', isLive: true } });
     client.socket.write('help\n');
     assert.ok((await client.lines(10)).some((line) => line.startsWith('checkpoint file=PATH')));
   }));

@@ -16,12 +16,11 @@ export interface TextCommand {
 
 interface ParameterRow {
   readonly name: string;
-  readonly kind: 'path' | 'yes-no' | 'seconds';
+  readonly kind: 'path' | 'yes-no' | 'seconds' | 'ignore';
   /** Takes a bare value. */
   readonly isMain?: boolean;
   readonly isNeeded?: boolean;
-  /** Absent: taken for the sake of old scripts, and changes nothing. */
-  readonly toArgs?: (value: string) => VerbArgs;
+  readonly toArgs: (value: string) => VerbArgs;
 }
 
 interface CommandRow {
@@ -40,8 +39,8 @@ const TIMEOUT: ParameterRow = {
 };
 const DELETE: ParameterRow = { name: 'delete', kind: 'yes-no', toArgs: (value) => ({ isKept: value === 'false' }) };
 const FORCED: ParameterRow = { name: 'forced', kind: 'yes-no', toArgs: (value) => ({ isForced: value === 'true' }) };
-/** Saving is always as live as the driver can. */
-const LIVE: ParameterRow = { name: 'live', kind: 'yes-no' };
+const LIVE: ParameterRow = { name: 'live', kind: 'yes-no', toArgs: (value) => ({ isLive: value === 'true' }) };
+const DISKS: ParameterRow = { name: 'disks', kind: 'ignore', toArgs: () => ({ disks: 'ignore' }) };
 
 const COMMANDS: readonly CommandRow[] = [
   { verb: 'help', doc: 'lists the commands' },
@@ -56,10 +55,10 @@ const COMMANDS: readonly CommandRow[] = [
   { verb: 'suspend', parameters: [FILE, LIVE], doc: 'saves it to a file and stops it' },
   {
     verb: 'restore',
-    parameters: [{ ...FILE, isNeeded: false }, PAUSED, DELETE],
+    parameters: [{ ...FILE, isNeeded: false }, PAUSED, DELETE, DISKS],
     doc: 'goes on from the file, which is then deleted',
   },
-  { verb: 'checkpoint', parameters: [FILE, LIVE], doc: 'saves it to a file and lets it go on' },
+  { verb: 'checkpoint', parameters: [FILE, LIVE, DISKS], doc: 'saves it to a file and lets it go on' },
   { verb: 'quit', doc: 'ends this monitor; the VM stays as it is' },
 ];
 
@@ -82,7 +81,7 @@ export function parseCommand(untrustedLine: string): TextCommand {
     if (given.has(parameter)) throw usage(row, `"${parameter.name}" is given twice`);
     given.add(parameter);
     const value = checkValue(parameter, untrustedValue);
-    args = { ...args, ...parameter.toArgs?.(value) };
+    args = { ...args, ...parameter.toArgs(value) };
   }
   const missing = row.parameters?.find((parameter) => parameter.isNeeded && !given.has(parameter));
   if (missing !== undefined) throw usage(row, `"${row.verb}" needs ${missing.name}=${valueWord(missing)}`);
@@ -156,6 +155,9 @@ function checkValue(parameter: ParameterRow, untrustedValue: string): string {
     case 'yes-no':
       if (untrustedValue !== 'true' && untrustedValue !== 'false') throw refuse('true or false is expected');
       return untrustedValue;
+    case 'ignore':
+      if (untrustedValue !== 'ignore') throw refuse('only the word ignore is expected');
+      return untrustedValue;
     case 'seconds':
       if (!/^\d{1,5}(\.\d{1,3})?$/.test(untrustedValue) || Number(untrustedValue) > MAX_SECONDS) {
         throw refuse(`a number of seconds up to ${MAX_SECONDS} is expected`);
@@ -183,5 +185,5 @@ function usageOf(row: CommandRow): string {
 }
 
 function valueWord(parameter: ParameterRow): string {
-  return { path: 'PATH', 'yes-no': 'true|false', seconds: 'SECONDS' }[parameter.kind];
+  return { path: 'PATH', 'yes-no': 'true|false', seconds: 'SECONDS', ignore: 'ignore' }[parameter.kind];
 }

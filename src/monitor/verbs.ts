@@ -1,8 +1,7 @@
 /** What each verb does to the driver and to the memory of the inventory. The states around it are monitor.ts's business. */
-import { unlink } from 'node:fs/promises';
-import type { Domain, StartOptions } from '../hypervisor/driver.ts';
+import type { Domain, SaveReport, StartOptions } from '../hypervisor/driver.ts';
 import { withDeadline } from '../lib/deadline.ts';
-import { errnoOf, Fault, isFault, messageOf } from '../lib/fault.ts';
+import { Fault, isFault, messageOf } from '../lib/fault.ts';
 import type { PowerState, VmConfig } from '../model/vm.ts';
 import { isLiving, stateOf, type Verb } from './states.ts';
 import { note, type VmContext } from './vm-context.ts';
@@ -14,6 +13,10 @@ export interface VerbArgs {
   readonly file?: string | undefined;
   /** restore: keep the save file. */
   readonly isKept?: boolean | undefined;
+  /** suspend, checkpoint: let the guest run while its memory is copied. Default: a checkpoint does, a suspend does not. */
+  readonly isLive?: boolean | undefined;
+  /** checkpoint: save though a disk gets no snapshot; restore: go on though a disk has changed, and revert none. */
+  readonly disks?: 'ignore' | undefined;
   /** restart: end the domain instead of asking the guest. */
   readonly isForced?: boolean | undefined;
   /** shutdown, restart: how long the guest may take to power off; otherwise what the settings say. */
@@ -31,10 +34,25 @@ export interface VerbTurn {
   base: PowerState;
   /** The save file that was written or read. */
   file?: string;
+  /** How long the guest stood still for its save, in milliseconds. */
+  pausedMs?: number;
 }
 
 /** How often a domain is looked at while its end is awaited, should the hint of it be lost. */
 const LOOK_MS = 2_000;
+
+/** What is looked at before anything is touched, the devices of the VM too; what it throws refuses the verb. */
+export const CHECKS: { readonly [V in Verb]?: (vm: VmContext, turn: VerbTurn) => Promise<void> } = {
+  async suspend(vm, turn) {
+    await vm.driver.checkSave(vm.uuid, neededFile(turn), { afterwards: 'stopped', signal: turn.signal });
+  },
+
+  async checkpoint(vm, turn) {
+    const { signal, args } = turn;
+    const { disks } = args;
+    await vm.driver.checkSave(vm.uuid, neededFile(turn), { afterwards: 'running', disks, signal });
+  },
+};
 
 /** Every verb once. Each resolves when the state that the table promises is reached. */
 export const EXECUTORS: { readonly [V in Verb]: (vm: VmContext, turn: VerbTurn) => Promise<void> } = {
@@ -53,7 +71,8 @@ export const EXECUTORS: { readonly [V in Verb]: (vm: VmContext, turn: VerbTurn) 
 
   async suspend(vm, turn) {
     const file = neededFile(turn);
-    const { signal, onProgress } = turn;
+    const { signal, onProgress, args } = turn;
+    const { isLive = false } = args;
     const before = vm.record.read();
     let isWritten = false;
     const onWritten = () => {
@@ -61,7 +80,8 @@ export const EXECUTORS: { readonly [V in Verb]: (vm: VmContext, turn: VerbTurn) 
       isWritten = true;
     };
     try {
-      await vm.driver.save(vm.uuid, file, { afterwards: 'stopped', signal, onProgress, onWritten });
+      const options = { afterwards: 'stopped', isLive, signal, onProgress, onWritten } as const;
+      tellOfSave(vm, turn, await vm.driver.save(vm.uuid, file, options));
     } catch (error) {
       // Once the file is whole, a domain that does not run is what is left of it, as at adoption.
       const isOver = isWritten && (await vm.driver.find(vm.uuid))?.run !== 'running';
@@ -76,8 +96,10 @@ export const EXECUTORS: { readonly [V in Verb]: (vm: VmContext, turn: VerbTurn) 
 
   async checkpoint(vm, turn) {
     const file = neededFile(turn);
-    const { signal, onProgress } = turn;
-    await vm.driver.save(vm.uuid, file, { afterwards: 'running', signal, onProgress });
+    const { signal, onProgress, args } = turn;
+    const { isLive = true, disks } = args;
+    const options = { afterwards: 'running', isLive, disks, signal, onProgress } as const;
+    tellOfSave(vm, turn, await vm.driver.save(vm.uuid, file, options));
   },
 
   async shutdown(vm, turn) {
@@ -144,7 +166,7 @@ async function bringBack(vm: VmContext, turn: VerbTurn): Promise<void> {
   // No death policy may ever boot what was to be restored: until the domain is whole, nobody wants it running.
   note(vm, 'restored', before.suspendFile);
   try {
-    await createDomain(vm, turn, { isPaused: true, restoreFrom: file });
+    await createDomain(vm, turn, { isPaused: true, restoreFrom: file, disks: turn.args.disks });
   } catch (error) {
     vm.record.write(before);
     throw error;
@@ -156,10 +178,17 @@ async function bringBack(vm: VmContext, turn: VerbTurn): Promise<void> {
   if (before.suspendFile !== undefined && before.suspendFile !== file) {
     turn.warnings.push(`VM ${vm.name} was suspended to ${before.suspendFile}; that file stays and is no longer used.`);
   }
-  if (!turn.args.isKept) await removeSave(file, turn);
+  if (turn.args.isKept) return;
+  if (turn.args.isPaused) {
+    turn.warnings.push(`The save file ${file} stays, for the guest does not run yet; remove it when it does.`);
+  } else await removeSave(vm, file, turn);
 }
 
-async function createDomain(vm: VmContext, turn: BringUpTurn, how: Pick<StartOptions, 'isPaused' | 'restoreFrom'>) {
+async function createDomain(
+  vm: VmContext,
+  turn: BringUpTurn,
+  how: Pick<StartOptions, 'isPaused' | 'restoreFrom' | 'disks'>,
+) {
   const { signal, onProgress } = turn;
   const left = await vm.driver.find(vm.uuid, { signal });
   if (isLiving(left)) {
@@ -227,11 +256,19 @@ function neededFile(turn: VerbTurn): string {
   return file;
 }
 
-async function removeSave(file: string, turn: VerbTurn): Promise<void> {
+async function removeSave(vm: VmContext, file: string, turn: VerbTurn): Promise<void> {
   try {
-    await unlink(file);
+    await vm.driver.discardSave(vm.uuid, file);
   } catch (error) {
-    if (errnoOf(error) !== 'ENOENT')
-      turn.warnings.push(`The save file ${file} could not be removed: ${messageOf(error)}.`);
+    turn.warnings.push(`The save file ${file}, or what belongs to it, could not be removed: ${messageOf(error)}`);
   }
+}
+
+/** Takes over what a save was like; who asked for a live one and got none is told how long the guest stood still. */
+function tellOfSave({ name }: VmContext, turn: VerbTurn, { pausedMs, isLive, warnings }: SaveReport): void {
+  turn.pausedMs = pausedMs;
+  turn.warnings.push(...warnings);
+  if (turn.args.isLive !== true || isLive) return;
+  const seconds = (pausedMs / 1000).toFixed(1);
+  turn.warnings.push(`VM ${name} stood still for ${seconds} s: here a guest cannot run while its memory is copied.`);
 }

@@ -17,12 +17,13 @@ import { planner } from './planner.ts';
 import { reads } from './reads.ts';
 import { recovery } from './recovery.ts';
 import { routing } from './routing.ts';
+import { saving } from './saving.ts';
 import { xen } from './xen.ts';
 import { xenstore } from './xenstore.ts';
 
 /** The ones that end the daemon come last. */
 const BENCHMARKS: readonly Benchmark[] = [
-  ...[attach, routing, planner, list, reads, monitorSocket, xenstore, xen],
+  ...[attach, routing, planner, list, reads, monitorSocket, xenstore, saving, xen],
   ...[memory, recovery],
 ];
 

@@ -13,7 +13,7 @@ export interface ConsoleHandOptions {
   kill(): Promise<void>;
 }
 
-const ANSWER_TIMEOUT_MS = 20_000;
+const ANSWER_TIMEOUT_MS = 60_000;
 /** The first wait for a ping; each later one is twice as long, so that a slow guest is not kept busy by the pings alone. */
 const PING_TIMEOUT_MS = 500;
 const MAX_PING_TIMEOUT_MS = 4_000;
@@ -41,6 +41,12 @@ export function consoleHand({ connect, bootTimeoutMs, kill }: ConsoleHandOptions
     pollUntil({ what: `The answer of the guest to "${words}"`, timeoutMs: ANSWER_TIMEOUT_MS, everyMs: 10 }, () =>
       ask(words, answer, ASK_AGAIN_MS).catch(() => undefined),
     );
+  const shell = (command: string) =>
+    use(async (console) => {
+      const { status, lines } = await console.shell(command, ANSWER_TIMEOUT_MS);
+      if (status !== 0) throw new Error(`"${command}" ended with ${status} in the guest: ${lines.join(' ')}`);
+      return lines;
+    });
   const end = (words: string, answer: RegExp) => async () => {
     await ask(words, answer, ANSWER_TIMEOUT_MS);
   };
@@ -76,6 +82,14 @@ export function consoleHand({ connect, bootTimeoutMs, kill }: ConsoleHandOptions
           return `${id}:${decodeURIComponent(serial.slice('serial='.length))}`;
         });
       }),
+    writeDisk: async (target, word) => {
+      await shell(`printf %s ${word} | dd of=/dev/${target} bs=512 count=1 conv=sync,fsync 2>/dev/null && sync`);
+    },
+    readDisk: async (target) => {
+      const words = `echo 3 >/proc/sys/vm/drop_caches; dd if=/dev/${target} bs=512 count=1 2>/dev/null | tr -d '\0'`;
+      return (await shell(words)).join('');
+    },
+    seconds: async () => Number((await shell('date +%s')).join('')),
     powerOff: end('poweroff', /USHER-GUEST poweroff/),
     reboot: end('reboot', /USHER-GUEST reboot/),
     panic: () =>

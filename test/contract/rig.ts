@@ -5,7 +5,7 @@
 import type { Driver } from '../../src/hypervisor/driver.ts';
 import type { VmUuid } from '../../src/model/ids.ts';
 import type { SoftwareKind, UsbDevice } from '../../src/model/usb.ts';
-import type { VmConfig } from '../../src/model/vm.ts';
+import type { DiskConfig, VmConfig } from '../../src/model/vm.ts';
 
 /**
  * The guest's own side of a domain, and the way to end it from outside, all without the driver. A hand may be asked for
@@ -20,11 +20,25 @@ export interface GuestHand {
   ticks(): Promise<number>;
   /** Lists the USB devices that the guest sees, as `vid:pid:serial`. */
   usb(): Promise<readonly string[]>;
+  /** Writes a word to the first sector of a disk, and through to it. Absent where guests have no use for disks. */
+  writeDisk?(target: string, word: string): Promise<void>;
+  /** Reads it from the disk, not from the guest's memory. */
+  readDisk?(target: string): Promise<string>;
+  /** The guest's own time of day, in seconds since 1970. Absent where guests have none. */
+  seconds?(): Promise<number>;
   powerOff(): Promise<void>;
   reboot(): Promise<void>;
   panic(): Promise<void>;
   /** Ends the whole domain from outside, as `kill -9` of its process does. */
   kill(): Promise<void>;
+}
+
+/** Disks that a rig can give to its VMs. */
+export interface RigDisks {
+  /** Whether a checkpoint takes snapshots of qcow2 images. */
+  readonly canSnapshot: boolean;
+  /** Makes an image of some MiB for one VM. */
+  make(format: 'raw' | 'qcow2'): Promise<DiskConfig>;
 }
 
 /** One set-up of a driver, used by all tests of the suite one after the other. */
@@ -44,6 +58,11 @@ export interface Rig {
   readonly deviceKinds: readonly SoftwareKind[];
   /** Makes a device that can be attached, another one at each call, with a serial. */
   makeDevice(kind: SoftwareKind): Promise<UsbDevice>;
+  readonly disks: RigDisks;
+  /** Whether a guest runs while its memory is copied, and so long that it can be measured. */
+  readonly savesLive: 'never' | 'at once' | 'measurably';
+  /** Whether the guest's own time of day is right after a restore without a helper in it. */
+  readonly setsClock?: boolean;
   guest(uuid: VmUuid): GuestHand;
   /** A reset makes another domain, without devices, as on Xen. */
   readonly resetMakesNewDomain?: boolean;

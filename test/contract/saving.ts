@@ -5,13 +5,16 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { cp, lstat, readdir, readFile, stat, symlink, truncate, writeFile } from 'node:fs/promises';
+import { cp, lstat, open, readdir, readFile, stat, symlink, truncate, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { exec } from '../../src/lib/exec.ts';
 import { newUuid } from '../../src/model/ids.ts';
 import type { VmConfig } from '../../src/model/vm.ts';
 import { type Context, kindOf, refuses } from './context.ts';
+
+/** How long a guest is away whose clock is looked at afterwards. */
+const CLOCK_TEST_MS = 10_000;
 
 export function testSaving(current: () => Context): void {
   let config: VmConfig;
@@ -110,6 +113,22 @@ export function testSaving(current: () => Context): void {
     assert.equal(await context.rig.guest(config.uuid).bootId(), bootId);
   });
 
+  test('a save says how long the guest stood still, and live that is shorter', async () => {
+    const { driver, rig } = current();
+    const shortest = async (isLive: boolean) => {
+      const pauses: number[] = [];
+      for (let i = 0; i < (rig.savesLive === 'measurably' ? 3 : 1); i++) {
+        const report = await driver.save(config.uuid, fileOf('live.save'), { afterwards: 'running', isLive });
+        assert.equal(report.isLive, isLive && rig.savesLive !== 'never');
+        pauses.push(report.pausedMs);
+      }
+      return Math.min(...pauses);
+    };
+    const [live, plain] = [await shortest(true), await shortest(false)];
+    if (rig.savesLive === 'measurably') assert.ok(live < plain, `live ${live} ms, plainly ${plain} ms`);
+    await current().checkRuns(config.uuid);
+  });
+
   test('a checkpoint of a paused domain leaves it paused', async () => {
     const context = current();
     await context.driver.pause(config.uuid);
@@ -164,10 +183,13 @@ export function testSaving(current: () => Context): void {
     await writeFile(fileOf('empty.save'), '');
     await cp(suspendFile(), fileOf('cut.save'));
     await truncate(fileOf('cut.save'), Math.floor((await stat(suspendFile())).size / 2));
+    await cp(suspendFile(), fileOf('damaged.save'));
+    await flipByte(fileOf('damaged.save'));
     // A pipe without a writer, for one who opens it: nothing may wait for it.
-    for (const name of ['garbage.save', 'empty.save', 'cut.save', 'missing.save', 'pipe', '.'])
+    for (const name of ['garbage.save', 'empty.save', 'cut.save', 'damaged.save', 'missing.save', 'pipe', '.'])
       await restore(fileOf(name));
     await restore(suspendFile(), { uuid: newUuid() });
+    await restore(suspendFile(), { memoryMiB: config.memoryMiB + 4 });
     assert.deepEqual(await driver.list(), []);
   });
 
@@ -195,12 +217,44 @@ export function testSaving(current: () => Context): void {
     await checkSameMemory(context);
   });
 
+  test('a live suspend is restored as any other, with the time of day that it is then', async () => {
+    const context = current();
+    const { driver, rig } = context;
+    const { uuid } = config;
+    const guest = rig.guest(uuid);
+    const lag = async () => Date.now() / 1000 - ((await guest.seconds?.()) ?? Number.NaN);
+    const before = await lag();
+    ticks = await guest.ticks();
+    const file = fileOf('live-suspend.save');
+    const report = await driver.save(uuid, file, { afterwards: 'stopped', isLive: true });
+    assert.equal(report.isLive, rig.savesLive !== 'never');
+    await driver.destroy(uuid);
+    if (rig.setsClock) await rig.elapse(CLOCK_TEST_MS);
+    await driver.start(config, { isPaused: false, restoreFrom: file });
+    await checkSameMemory(context);
+    if (!rig.setsClock) return;
+    const slip = (await lag()) - before;
+    assert.ok(Math.abs(slip) < CLOCK_TEST_MS / 2000, `the clock of the guest is ${slip} s behind`);
+  });
+
   async function checkSameMemory(context: Context): Promise<void> {
     const guest = context.rig.guest(config.uuid);
     await guest.waitReady();
     assert.equal(await guest.bootId(), bootId);
     assert.ok((await guest.ticks()) >= ticks);
     await context.checkRuns(config.uuid);
+  }
+}
+
+/** Damages the middle of a file. */
+async function flipByte(path: string): Promise<void> {
+  const file = await open(path, 'r+');
+  try {
+    const at = Math.floor((await file.stat()).size / 2);
+    const { buffer } = await file.read(Buffer.alloc(1), 0, 1, at);
+    await file.write(Buffer.from([(buffer[0] ?? 0) ^ 0xff]), 0, 1, at);
+  } finally {
+    await file.close();
   }
 }
 

@@ -56,6 +56,15 @@ export async function makeSimulatorRig(options: SimulatorRigOptions): Promise<Ri
       made++;
       return makeSoftwareDevice({ kind, busid: `1-${made}`, serial: `S${made}` });
     },
+    savesLive: 'at once',
+    disks: {
+      canSnapshot: true,
+      make: async (format) => {
+        const path = join(folder, `disk-${++made}.${format}`);
+        await writeFile(path, '');
+        return { path, format, target: 'vda', isReadOnly: false, kind: 'disk' };
+      },
+    },
     guest: (uuid) => guestHand(hand, uuid, elapse),
     folder,
     elapse,

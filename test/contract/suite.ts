@@ -7,6 +7,7 @@ import { Context } from './context.ts';
 import { testDeaths } from './deaths.ts';
 import { testDomains } from './domains.ts';
 import type { Rig } from './rig.ts';
+import { testSavedDisks } from './saved-disks.ts';
 import { testSaving } from './saving.ts';
 import { testUsb } from './usb.ts';
 
@@ -15,6 +16,7 @@ const REGISTERED = {
   domains: { register: testDomains, needsUsb: false },
   deaths: { register: testDeaths, needsUsb: false },
   saving: { register: testSaving, needsUsb: true },
+  disks: { register: testSavedDisks, needsUsb: false },
   usb: { register: testUsb, needsUsb: true },
 } as const;
 export type Part = keyof typeof REGISTERED;

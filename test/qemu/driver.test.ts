@@ -387,7 +387,8 @@ describe('the QEMU driver', () => {
         createdAt: 0,
         streamBytes: 0,
       } as const;
-      const header = { saveId: fileId, uuid: config.uuid, name: config.name, topology, sha256: '', ...rest };
+      const { uuid, name } = config;
+      const header = { saveId: fileId, uuid, name, topology, disks: [], sha256: '', ...rest };
       await writeFile(path(), formatHeader(header));
     }
 

@@ -33,11 +33,12 @@ export function vmHandlers(engine: Engine): VmHandlers {
   const save = async (
     verb: 'suspend' | 'checkpoint',
     record: VmRecord,
-    file: string,
+    args: VerbArgs & { readonly file: string },
     call: Call,
   ): Promise<SaveResult> => {
-    const result = await performPower(engine, record, verb, { file }, call);
-    return { ...powerResult(record, result), file, bytes: result.bytes ?? 0 };
+    const result = await performPower(engine, record, verb, args, call);
+    const { bytes = 0, pausedMs = 0 } = result;
+    return { ...powerResult(record, result), file: args.file, bytes, pausedMs };
   };
   /** Where a VM is saved to when nobody says where. */
   const ownSave = (uuid: VmUuid) => join(places.savesFolder, `${uuid}.save`);
@@ -115,15 +116,13 @@ export function vmHandlers(engine: Engine): VmHandlers {
     'vm.restart': (params, call) => power('restart', params, { ...timing(params), isForced: params.isForced }, call),
     'vm.reset': (params, call) => power('reset', params, {}, call),
     'vm.destroy': (params, call) => power('destroy', params, {}, call),
-    async 'vm.suspend'({ vm, file }, call) {
+    async 'vm.suspend'({ vm, file, isLive }, call) {
       const record = inventory.findVm(vm);
       if (file === undefined) await makePrivateFolder(places.savesFolder);
-      return await save('suspend', record, file ?? ownSave(record.uuid), call);
+      return await save('suspend', record, { file: file ?? ownSave(record.uuid), isLive }, call);
     },
     'vm.restore': (params, call) => power('restore', params, restoreArgs(params), call),
-    async 'vm.checkpoint'({ vm, file }, call) {
-      return await save('checkpoint', inventory.findVm(vm), file, call);
-    },
+    'vm.checkpoint': ({ vm, ...args }, call) => save('checkpoint', inventory.findVm(vm), args, call),
     async 'vm.console'({ vm }) {
       const record = inventory.findVm(vm);
       const paths = (await fleet.driverOf(record.uuid)).consoleOf(record.uuid);
@@ -140,8 +139,8 @@ export function vmHandlers(engine: Engine): VmHandlers {
   };
 }
 
-function restoreArgs({ file, isPaused, isKept }: Params<'vm.restore'>): VerbArgs {
-  return { file, isPaused, isKept };
+function restoreArgs({ vm: _vm, ...args }: Params<'vm.restore'>): VerbArgs {
+  return args;
 }
 
 function powerResult(record: VmRecord, { state, warnings }: PerformResult): PowerResult {

@@ -159,22 +159,27 @@ export const VM_COMMANDS: readonly CommandSpec[] = [
   power('reset', 'vm.reset', {}),
   power('destroy', 'vm.destroy', { aliases: ['kill'] }),
   power('suspend', 'vm.suspend', {
-    options: [{ flags: '--file <file>', doc: 'where to save it; default: a file of its own below the state folder' }],
-    examples: ['usher vm suspend work', 'usher vm suspend work --file /srv/work.save'],
-    params: (context) => given({ file: pathOption(context, 'file') }),
+    options: [
+      { flags: '--file <file>', doc: 'where to save it; default: a file of its own below the state folder' },
+      { flags: '--live', doc: 'let the guest run while its memory is copied' },
+    ],
+    examples: ['usher vm suspend work', 'usher vm suspend work --live --file /srv/work.save'],
+    params: (context) => given({ file: pathOption(context, 'file'), isLive: context.options['live'] === true }),
   }),
   power('restore', 'vm.restore', {
     options: [
       { flags: '--file <file>', doc: 'save file; default: the one that it was suspended to' },
       { flags: '--paused', doc: 'leave its virtual CPUs stopped' },
       { flags: '--keep', doc: 'do not remove the save file' },
+      { flags: '--ignore-disks', doc: 'restore though a disk has changed since, and revert none' },
     ],
-    examples: ['usher vm restore work'],
+    examples: ['usher vm restore work', 'usher vm restore work --file /srv/work-monday.save --keep'],
     params: (context) =>
       given({
         file: pathOption(context, 'file'),
         isPaused: context.options['paused'] === true,
         isKept: context.options['keep'] === true,
+        ...ignoredDisks(context),
       }),
   }),
   {
@@ -182,10 +187,15 @@ export const VM_COMMANDS: readonly CommandSpec[] = [
     verb: 'checkpoint',
     about: { operation: 'vm.checkpoint' },
     args: [VM, { name: 'file', doc: 'where to save it', completion: 'file' }],
+    options: [
+      { flags: '--still', doc: 'stop the guest while its memory is copied' },
+      { flags: '--ignore-disks', doc: 'save the memory though a disk gets no snapshot' },
+    ],
     examples: ['usher vm checkpoint work /srv/work-monday.save'],
     async run(context) {
       const client = await context.daemon();
-      const params = { vm: word(context, 0), file: resolve(word(context, 1)) };
+      const still = context.options['still'] === true ? { isLive: false } : {};
+      const params = { vm: word(context, 0), file: resolve(word(context, 1)), ...still, ...ignoredDisks(context) };
       return told(context, await client.call('vm.checkpoint', params, progressOf(context)));
     },
   },
@@ -217,6 +227,10 @@ export const VM_COMMANDS: readonly CommandSpec[] = [
     },
   },
 ];
+
+function ignoredDisks(context: Context): { readonly disks?: 'ignore' } {
+  return context.options['ignoreDisks'] === true ? { disks: 'ignore' } : {};
+}
 
 const NO_VMS = 'There is no VM yet. Make one: usher vm create FILE';
 
@@ -258,7 +272,10 @@ function power<O extends PowerOperation>(
 function told(context: Context, result: PowerResult | SaveResult): number | undefined {
   context.out.progress('');
   for (const warning of result.warnings) context.out.tell(`warning: ${warning}`);
-  const saved = 'file' in result ? `, ${size(result.bytes)} in ${result.file}` : '';
+  const saved =
+    'file' in result
+      ? `, ${size(result.bytes)} in ${result.file}; it stood still for ${(result.pausedMs / 1000).toFixed(2)} s`
+      : '';
   return show(context, result, () => `${result.name}: ${result.state}${saved}`);
 }
 

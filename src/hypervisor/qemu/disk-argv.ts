@@ -58,6 +58,7 @@ function blockdev({ path, format, isReadOnly, kind }: DiskConfig, index: number)
   };
 }
 
-function nodeName(index: number): string {
+/** Names the block node of the disk at that place in the config. */
+export function nodeName(index: number): string {
   return `disk-${index}`;
 }

@@ -19,16 +19,21 @@ import type {
   DriverHint,
   Finding,
   SaveOptions,
+  SaveReport,
   StartOptions,
   Waiting,
 } from '../driver.ts';
+import { removeSave } from '../save-target.ts';
 import type { AcceleratorWish } from './accel.ts';
 import { diagnoseQemu } from './doctor.ts';
 import type { QemuDomain } from './domain.ts';
 import { Lifecycle } from './lifecycle.ts';
+import { readOrigin } from './origin.ts';
 import { consolePaths, type DomainPaths, domainPaths } from './paths.ts';
 import { resetQemu } from './reset.ts';
-import { saveQemu } from './save.ts';
+import { checkSave, saveQemu } from './save.ts';
+import { readSaveHeader } from './save-file.ts';
+import { type DiskSnapshot, QemuImg, removeSnapshots, snapshotsOf } from './snapshots.ts';
 import { attachDevice, detachDevice } from './usb.ts';
 import { usbRightsOf } from './usb-rights.ts';
 
@@ -56,6 +61,7 @@ export class QemuDriver implements Driver {
   readonly #stateDir: string;
   readonly #binary: string;
   readonly #acceleratorWish: AcceleratorWish;
+  readonly #img: QemuImg;
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #sysfsRoot: string;
@@ -68,6 +74,7 @@ export class QemuDriver implements Driver {
     this.#runtimeDir = resolve(options.runtimeDir);
     this.#stateDir = resolve(options.stateDir);
     this.#binary = options.qemuBinary ?? 'qemu-system-x86_64';
+    this.#img = new QemuImg(this.#binary);
     this.#acceleratorWish = options.acceleratorWish ?? 'auto';
     this.#clock = options.clock ?? systemClock;
     this.#log = options.log ?? silentLog;
@@ -144,11 +151,29 @@ export class QemuDriver implements Driver {
     return this.#lifecycle.destroy(uuid);
   }
 
-  async save(uuid: VmUuid, path: string, options: SaveOptions): Promise<void> {
+  async save(uuid: VmUuid, path: string, options: SaveOptions): Promise<SaveReport> {
     const domain = await this.#need(uuid);
-    await saveQemu({ domain, path, options, clock: this.#clock, log: this.#log });
+    const input = { domain, path, options, img: this.#img, clock: this.#clock, log: this.#log };
+    const { report, outdated } = await saveQemu(input);
     // From here on it is only the remains of a saved guest: the file has its name.
     if (options.afterwards === 'stopped') await this.#lifecycle.end(domain);
+    await this.#removeSnapshots(domain, outdated).catch((error: unknown) => {
+      this.#log.warn('snapshots of a save that was replaced stay', { vm: domain.name, error });
+    });
+    return report;
+  }
+
+  async checkSave(uuid: VmUuid, path: string, options: Parameters<Driver['checkSave']>[2]): Promise<void> {
+    await checkSave({ domain: await this.#need(uuid), path, options, img: this.#img });
+  }
+
+  async discardSave(uuid: VmUuid, path: string): Promise<void> {
+    const header = await readSaveHeader(path).catch(() => undefined);
+    await removeSave(path);
+    const domain = header?.uuid === uuid ? await this.#lifecycle.hold(uuid) : undefined;
+    if (header === undefined || domain === undefined) return;
+    const { disks } = await readOrigin(domain.paths);
+    await this.#removeSnapshots(domain, snapshotsOf(header.disks, disks));
   }
 
   async attachDevice(uuid: VmUuid, slot: UsbSlot, device: UsbDevice, waiting: Waiting = {}): Promise<Attachment> {
@@ -190,6 +215,16 @@ export class QemuDriver implements Driver {
   readonly #hint = (hint: DriverHint): void => {
     for (const listener of this.#listeners) listener(hint);
   };
+
+  /** Removes snapshots: by QEMU while it has the images open, else by qemu-img. @throws Fault `hypervisor.failed` */
+  async #removeSnapshots(domain: QemuDomain, snapshots: readonly DiskSnapshot[]): Promise<void> {
+    if (!domain.isAlive) for (const snapshot of snapshots) await this.#img.remove(snapshot);
+    else if (snapshots.length > 0) {
+      await removeSnapshots(await domain.session(), snapshots).catch(async (error: unknown) => {
+        throw await domain.translate(error);
+      });
+    }
+  }
 
   #pathsOf(uuid: VmUuid): DomainPaths {
     return domainPaths(this.#runtimeDir, this.#stateDir, uuid);

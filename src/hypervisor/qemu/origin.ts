@@ -2,13 +2,16 @@
 import { readFile } from 'node:fs/promises';
 import { writeFileAtomic } from '../../lib/atomic-file.ts';
 import { Fault, messageOf } from '../../lib/fault.ts';
+import type { DiskConfig } from '../../model/vm.ts';
+import type { Topology } from '../topology.ts';
 import type { Accelerator } from './accel.ts';
 import type { DomainPaths } from './paths.ts';
-import type { Topology } from './save-file.ts';
 
 export interface Origin {
   readonly topology: Topology;
   readonly accelerator: Accelerator['name'];
+  /** All disks, in the order of their block nodes. */
+  readonly disks: readonly DiskConfig[];
 }
 
 /** Notes it; before the process is started. @throws Fault `file.unwritable` */
@@ -19,8 +22,8 @@ export async function writeOrigin({ originFile }: DomainPaths, origin: Origin): 
 /** Reads it back. Only we can have written it: the folder is private. @throws Fault `file.unreadable` */
 export async function readOrigin({ originFile: file }: DomainPaths): Promise<Origin> {
   try {
-    const { topology, accelerator } = JSON.parse(await readFile(file, 'utf8')) as Origin;
-    return { topology, accelerator };
+    const { topology, accelerator, disks } = JSON.parse(await readFile(file, 'utf8')) as Origin;
+    return { topology, accelerator, disks };
   } catch (error) {
     throw new Fault('file.unreadable', { file, what: messageOf(error) }, { cause: error });
   }

@@ -9,6 +9,7 @@ import fc from 'fast-check';
 import { isFault } from '../../lib/fault.ts';
 import { newUuid } from '../../model/ids.ts';
 import type { VmConfig } from '../../model/vm.ts';
+import { topologyOf } from '../topology.ts';
 import {
   formatHeader,
   HEADER_BYTES,
@@ -17,7 +18,6 @@ import {
   readSaveHeader,
   type SaveHeader,
   streamOf,
-  topologyOf,
 } from './save-file.ts';
 
 const config: VmConfig = {
@@ -45,6 +45,7 @@ function header(changes: Partial<SaveHeader> = {}): SaveHeader {
     machine: 'pc-q35-7.2',
     accelerator: 'tcg',
     topology: topologyOf(config),
+    disks: [{ target: 'vda', stamp: '8388608.1764337274123456789' }],
     createdAt: 1,
     streamBytes: stream.length,
     sha256: createHash('sha256').update(stream).digest('hex'),
@@ -115,6 +116,8 @@ test('a pipe is refused at once, by whoever reads it', async () => {
 
 test('no header can be forged into a word of the command line, and garbage is no header', () => {
   assert.equal(parseHeader(formatHeader(header({ machine: 'q35,kernel=/etc/shadow' }))), undefined);
+  const disks = [{ target: 'vda', snapshot: '-d usher --image-opts driver=host_device' }];
+  assert.equal(parseHeader(formatHeader(header({ disks }))), undefined);
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: HEADER_BYTES }), (bytes) => {
       const garbage = Buffer.alloc(HEADER_BYTES);

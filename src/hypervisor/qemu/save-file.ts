@@ -4,31 +4,17 @@
  */
 import { createHash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
-import { pciAddress } from '../../config/pci.ts';
 import { errnoOf, Fault, reasonOf } from '../../lib/fault.ts';
 import { openRegularFile } from '../../lib/regular-file.ts';
-import { printable } from '../../lib/text.ts';
 import type { VmUuid } from '../../model/ids.ts';
 import type { VmConfig } from '../../model/vm.ts';
+import { parseSavedDisks, type SavedDisk } from '../saved-disks.ts';
+import { type Topology, whyAnotherVm } from '../topology.ts';
 
 export const HEADER_BYTES = 4096;
 /** What every save file begins with. */
 export const MAGIC = 'USHERSAV1\n';
 const CHUNK_BYTES = 1024 * 1024;
-
-/** What must be the same where the state is loaded again; each a short text, so that a difference can be shown. */
-export interface Topology {
-  readonly memory: string;
-  readonly vcpus: string;
-  readonly controllers: string;
-  readonly disks: string;
-  readonly serial: string;
-  readonly nics?: string;
-  readonly display?: string;
-  readonly pci?: string;
-  readonly machine?: string;
-  readonly extra?: string;
-}
 
 export interface SaveHeader {
   readonly saveId: string;
@@ -41,6 +27,8 @@ export interface SaveHeader {
   readonly machine: string;
   readonly accelerator: 'kvm' | 'tcg';
   readonly topology: Topology;
+  /** The writable ones. */
+  readonly disks: readonly SavedDisk[];
   /** Milliseconds since 1970. */
   readonly createdAt: number;
   readonly streamBytes: number;
@@ -52,28 +40,6 @@ export interface SaveHeader {
 export interface OpenSaveFile {
   readonly file: FileHandle;
   readonly header: SaveHeader;
-}
-
-/** Describes what of a VM's config must not change between save and restore. */
-export function topologyOf(config: VmConfig): Topology {
-  return {
-    memory: `${config.memoryMiB} MiB`,
-    vcpus: String(config.vcpus),
-    controllers: config.usbControllers.map(({ version, ports }) => `v${version}p${ports}`).join(' '),
-    disks: config.disks.map(({ target, kind, format }) => `${target}:${kind}:${format}`).join(' '),
-    serial: config.serial === undefined ? 'none' : 'one',
-    // These came later: what is as it always was is an empty text, as in files from before.
-    nics: (config.nics ?? []).map(({ id, model = '' }) => `${id}:${model}`).join(' '),
-    display: config.display?.protocol === 'vnc' ? 'vnc' : '',
-    pci: (config.pciDevices ?? []).map(pciAddress).join(' '),
-    machine: (['acpi', 'apic', 'pae', 'nx', 'hpet'] as const)
-      .flatMap((key) => (config[key] === undefined ? [] : [`${key}=${config[key] ? 'on' : 'off'}`]))
-      .join(' '),
-    extra: (config.extraArguments ?? [])
-      .map(({ name, value = '' }) => `-${name} ${value}`)
-      .join(' ')
-      .slice(0, 300),
-  };
 }
 
 /** Makes the bytes of a header. @throws RangeError when it does not fit, which takes some hundred disks */
@@ -111,7 +77,7 @@ export async function openSaveFile(
   try {
     const header = parseHeader(await readHeaderBytes(file));
     if (header === undefined) throw refuse('it was not written by a save of a QEMU guest');
-    const difference = differenceTo(header, config);
+    const difference = whyAnotherVm(header, config);
     if (difference !== undefined) throw refuse(difference);
     const { size } = await file.stat();
     if (size !== HEADER_BYTES + header.streamBytes) {
@@ -166,18 +132,6 @@ export function parseHeader(untrusted: Buffer): SaveHeader | undefined {
     Number.isSafeInteger(value.streamBytes) &&
     // It becomes a word of QEMU's command line.
     /^[a-z0-9.-]{1,64}$/.test(value.machine as string);
-  return isWhole ? (value as SaveHeader) : undefined;
-}
-
-function differenceTo(header: SaveHeader, config: VmConfig): string | undefined {
-  if (header.uuid !== config.uuid) {
-    return `it is the save of another VM (${printable(header.name, 63)}, uuid ${printable(header.uuid, 36)})`;
-  }
-  const now = topologyOf(config);
-  for (const key of Object.keys(now) as (keyof Topology)[]) {
-    const then = String(header.topology[key] ?? '');
-    if (then === (now[key] ?? '')) continue;
-    return `it was saved with ${key} "${printable(then, 200)}", and VM ${config.name} now has "${now[key]}"`;
-  }
-  return undefined;
+  const disks = parseSavedDisks(value.disks);
+  return isWhole && disks !== undefined ? { ...(value as SaveHeader), disks } : undefined;
 }

@@ -13,6 +13,7 @@ import type { QmpSession } from '../../wire/qmp/session.ts';
 import type { QemuDomain } from './domain.ts';
 import type { DomainPaths } from './paths.ts';
 import { readSaveHeader } from './save-file.ts';
+import { type NodeSnapshot, removeSnapshots } from './snapshots.ts';
 
 export interface SaveNote {
   /** The same in the file's header when the file is whole. */
@@ -21,6 +22,8 @@ export interface SaveNote {
   readonly afterwards: 'stopped' | 'running';
   /** Whether the guest ran, and so has to go on when the save comes to nothing. */
   readonly wasRunning: boolean;
+  /** What may have been taken of its disks, and is of no use without the file. */
+  readonly snapshots: readonly NodeSnapshot[];
 }
 
 const END_TIMEOUT_MS = 10_000;
@@ -46,13 +49,15 @@ export async function settleSave(session: QmpSession, domain: QemuDomain, clock:
   if (note === undefined) return;
   await cancelMigration(session, clock);
   const header = await readSaveHeader(note.path).catch(() => undefined);
-  if (note.afterwards === 'stopped' && header?.saveId === note.saveId) {
+  const isWhole = header?.saveId === note.saveId;
+  if (note.afterwards === 'stopped' && isWhole) {
     domain.savedTo = note.path;
     log.info('a save was finished when the daemon died', { vm: domain.name, file: note.path });
     return;
   }
   await removeLeftovers(dirname(note.path), basename(note.path));
   await goOn(session, note.wasRunning);
+  if (!isWhole) await removeSnapshots(session, note.snapshots);
   await removeSaveNote(domain.paths);
   log.warn('a save that was cut off is given up', { vm: domain.name, file: note.path, goesOn: note.wasRunning });
 }
@@ -86,10 +91,10 @@ export async function goOn(session: QmpSession, wasRunning: boolean): Promise<vo
 async function readSaveNote({ saveNote }: DomainPaths): Promise<SaveNote | undefined> {
   try {
     const untrusted = JSON.parse(await readFile(saveNote, 'utf8')) as Partial<SaveNote>;
-    const { saveId, path, afterwards, wasRunning } = untrusted;
+    const { saveId, path, afterwards, wasRunning, snapshots = [] } = untrusted;
     if (typeof saveId !== 'string' || typeof path !== 'string' || !isAbsolute(path)) return undefined;
     if (afterwards !== 'stopped' && afterwards !== 'running') return undefined;
-    return { saveId, path, afterwards, wasRunning: wasRunning === true };
+    return { saveId, path, afterwards, wasRunning: wasRunning === true, snapshots };
   } catch {
     return undefined;
   }

@@ -2,83 +2,142 @@
  * Saves a running domain into a file. QEMU 7.2 has no `file:` migration and `-sandbox` forbids `exec:`, so the state
  * goes by `migrate unix:` to a socket of ours and from there, with back-pressure, into the file.
  */
-import { createHash, randomUUID } from 'node:crypto';
-import type { FileHandle } from 'node:fs/promises';
+import { randomUUID } from 'node:crypto';
 import { resolve } from 'node:path';
 import { replaceFile } from '../../lib/atomic-file.ts';
 import type { Clock } from '../../lib/clock.ts';
 import { Fault, isFault, reasonOf } from '../../lib/fault.ts';
 import type { Log } from '../../lib/log.ts';
 import { deviceKey } from '../../model/usb.ts';
+import type { DiskConfig } from '../../model/vm.ts';
+import { isQmpError } from '../../wire/qmp/error.ts';
 import type { QmpSession } from '../../wire/qmp/session.ts';
-import type { SaveOptions } from '../driver.ts';
+import type { SaveOptions, SaveReport } from '../driver.ts';
 import { whyNoSaveTarget } from '../save-target.ts';
+import {
+  disksRefusal,
+  ignoredDisksWarning,
+  type SavedDisk,
+  snapshotNameOf,
+  stampDisks,
+  writableDisks,
+} from '../saved-disks.ts';
+import { nodeName } from './disk-argv.ts';
 import type { QemuDomain } from './domain.ts';
-import { readOrigin } from './origin.ts';
-import { formatHeader, HEADER_BYTES, MAGIC } from './save-file.ts';
-import { cancelMigration, goOn, migrationEnd, removeSaveNote, type SaveNote, writeSaveNote } from './save-note.ts';
-import { listenForStream } from './save-socket.ts';
+import { type Origin, readOrigin } from './origin.ts';
+import { formatHeader, HEADER_BYTES, MAGIC, readSaveHeader } from './save-file.ts';
+import { cancelMigration, goOn, removeSaveNote, type SaveNote, writeSaveNote } from './save-note.ts';
+import { Standstill, writeState } from './save-state.ts';
+import { type DiskSnapshot, type NodeSnapshot, type QemuImg, removeSnapshots, snapshotsOf } from './snapshots.ts';
 
 export interface SaveInput {
   readonly domain: QemuDomain;
   readonly path: string;
   readonly options: SaveOptions;
+  readonly img: QemuImg;
   readonly clock: Clock;
   readonly log: Log;
 }
 
-/** No limit of its own: the disk sets the pace by back-pressure. Bytes per second. */
-const MAX_BANDWIDTH = 64 * 1024 ** 3;
-/** A guest that writes memory faster than the disk takes it is stopped after this, so that the end is reached. */
-const LIVE_MS = 30_000;
-const PROGRESS_MS = 200;
+export type SaveCheck = Pick<SaveInput, 'domain' | 'path' | 'img'> & {
+  readonly options: Pick<SaveOptions, 'afterwards' | 'disks' | 'signal'>;
+};
+
+/** What is done about the disks. */
+interface DiskPlan {
+  readonly origin: Origin;
+  readonly writable: readonly DiskConfig[];
+  /** Whether each of the writable ones gets a snapshot. */
+  readonly takesSnapshots: boolean;
+}
+
+/** A save that is done, and the snapshots of the save whose place its file took. */
+export interface SaveOutcome {
+  readonly report: SaveReport;
+  readonly outdated: readonly DiskSnapshot[];
+}
 
 /**
- * Saves the domain: all of its state under its final name, or nothing and the guest goes on as before. The guest runs
- * while its memory is copied; it is stopped for the last part only.
+ * Looks whether a save can begin. Touches nothing. A guest that goes on after the save writes to its disks, so that each
+ * of them needs a snapshot, which only qcow2 images have. @throws Fault `vm.save_failed`, `vm.no_domain`
+ */
+export async function checkSave({ domain, path, options, img }: SaveCheck): Promise<DiskPlan> {
+  const { name: vm } = domain;
+  const refuse = (what: string) => new Fault('vm.save_failed', { vm, file: path, what });
+  const why = await whyNoSaveTarget(path, MAGIC);
+  if (why !== undefined) throw refuse(why);
+  if ((await domain.observe({ signal: options.signal })).run === 'dead') throw new Fault('vm.no_domain', { vm });
+  if (domain.isSaving) throw refuse('another save is going on');
+  const origin = await readOrigin(domain.paths);
+  const writable = writableDisks(origin.disks);
+  const isCovered = options.afterwards === 'stopped' || options.disks === 'ignore';
+  if (isCovered || writable.length === 0) return { origin, writable, takesSnapshots: false };
+  const others = writable.filter(({ format }) => format !== 'qcow2');
+  if (others.length > 0) throw disksRefusal(vm, path, others, 'only qcow2 images can hold one');
+  const trouble = await img.whyUnusable();
+  if (trouble !== undefined)
+    throw disksRefusal(vm, path, writable, `a restore could not go back to it, for ${trouble}`);
+  return { origin, writable, takesSnapshots: true };
+}
+
+/**
+ * Saves the domain: all of its state under its final name, or nothing and the guest goes on as before. A live save has the
+ * guest run while its memory is copied, and stops it for the last part only.
  *
  * INVARIANTS: the file gets its name when QEMU says `completed` and every byte is on the disk, not before; `savedTo` is
- * set only then. From the first command on, whatever fails leads through `giveUp`, and a daemon that dies leaves a note
- * by which the next does the same (save-note.ts).
+ * set only then. Snapshots are taken between the guest's last instruction and the end of the copy. From the first command
+ * on, whatever fails leads through `giveUp`, and a daemon that dies leaves a note by which the next does the same
+ * (save-note.ts).
  *
  * @throws Fault `vm.save_failed`, `vm.died`, `aborted`
  */
-export async function saveQemu(input: SaveInput): Promise<void> {
-  const { domain, path, options } = input;
-  const what = `The save of VM ${domain.name}`;
+export async function saveQemu(input: SaveInput): Promise<SaveOutcome> {
+  const { domain, path, options, clock } = input;
+  const { name: vm } = domain;
+  const what = `The save of VM ${vm}`;
   const { signal, afterwards } = options;
   if (signal?.aborted) throw new Fault('aborted', { what }, { cause: signal.reason });
-  const refuse = (why: string, cause?: unknown) =>
-    new Fault('vm.save_failed', { vm: domain.name, file: path, what: why }, { cause });
-  const checkTarget = async () => {
-    const why = await whyNoSaveTarget(path, MAGIC);
-    if (why !== undefined) throw refuse(why);
-  };
-
-  await checkTarget();
+  const plan = await checkSave(input);
+  const refuse = (why: string) => new Fault('vm.save_failed', { vm, file: path, what: why });
   const { run, attachments } = await domain.observe({ signal });
-  if (run === 'dead') throw new Fault('vm.no_domain', { vm: domain.name });
-  if (domain.isSaving) throw refuse('another save is going on');
   if (attachments.length > 0)
     throw refuse(`${attachments.map(deviceKey).join(', ')} would be missing when it is restored`);
 
   const session = await domain.session({ signal });
-  const note: SaveNote = { saveId: randomUUID(), path: resolve(path), afterwards, wasRunning: run === 'running' };
+  const saveId = randomUUID();
+  const snapshots = plan.takesSnapshots ? nodesOf(plan, snapshotNameOf(saveId)) : [];
+  const older = await readSaveHeader(path).catch(() => undefined);
+  const note: SaveNote = { saveId, path: resolve(path), afterwards, wasRunning: run === 'running', snapshots };
   domain.isSaving = true;
   try {
+    using standstill = new Standstill(session, clock);
+    let pausedMs = 0;
     await replaceFile(path, async (file) => {
       await writeSaveNote(domain.paths, note);
-      await writeState(input, session, file, note.saveId);
+      const description = await describe(domain, session, plan);
+      const state = await writeState({ domain, session, file, options, snapshots, standstill, clock });
+      const disks = await describeDisks(plan, saveId);
+      const goesOn = afterwards === 'running' && note.wasRunning;
+      // All that the file needs of the guest is in it: bringing it to the disk is no reason to keep the guest waiting.
+      if (goesOn) {
+        await goOn(session, true);
+        pausedMs = standstill.ms;
+      }
+      const header = { ...description, saveId, disks, createdAt: clock.now(), ...state };
+      await file.write(formatHeader(header), 0, HEADER_BYTES, 0);
+      options.onProgress?.(state.streamBytes, state.streamBytes);
       if (signal?.aborted) throw new Fault('aborted', { what }, { cause: signal.reason });
-      await checkTarget(); // Minutes may have passed, and other hands made a file there.
+      await checkTarget(path, refuse); // Minutes may have passed, and other hands made a file there.
     });
     if (afterwards === 'stopped') {
+      pausedMs = standstill.ms;
       options.onWritten?.();
       domain.savedTo = note.path;
-      return;
-    }
-    await goOn(session, note.wasRunning);
-    await removeSaveNote(domain.paths);
+    } else await removeSaveNote(domain.paths);
+    const isUncovered = afterwards === 'running' && !plan.takesSnapshots && plan.writable.length > 0;
+    const warnings = isUncovered ? [ignoredDisksWarning(vm, plan.writable)] : [];
+    const report = { pausedMs: Math.round(pausedMs), isLive: options.isLive === true, warnings };
+    return { report, outdated: older?.uuid === domain.uuid ? snapshotsOf(older.disks, plan.origin.disks) : [] };
   } catch (error) {
     throw await giveUp(input, note, error);
   } finally {
@@ -86,42 +145,22 @@ export async function saveQemu(input: SaveInput): Promise<void> {
   }
 }
 
-/** Has QEMU write its state, and puts it into the file with a header before it. */
-async function writeState(input: SaveInput, session: QmpSession, file: FileHandle, saveId: string): Promise<void> {
-  const { domain, options, clock } = input;
-  const description = await describe(domain, session);
-  const hash = createHash('sha256');
-  let streamBytes = 0;
-  let toldAt = clock.monotonic();
+async function checkTarget(path: string, refuse: (why: string) => Fault): Promise<void> {
+  const why = await whyNoSaveTarget(path, MAGIC);
+  if (why !== undefined) throw refuse(why);
+}
 
-  await using stream = await listenForStream(domain.paths.migrateSocket);
-  await session.execute('migrate-set-parameters', { 'max-bandwidth': MAX_BANDWIDTH });
-  await session.execute('migrate', { uri: `unix:${domain.paths.migrateSocket}` });
-  const stopLater = clock.after(LIVE_MS, () => void session.execute('stop').catch(() => undefined));
-  try {
-    const socket = await stream.connection({ what: `The state of VM ${domain.name}`, signal: options.signal, clock });
-    for await (const chunk of socket as AsyncIterable<Buffer>) {
-      await file.write(chunk, 0, chunk.length, HEADER_BYTES + streamBytes);
-      hash.update(chunk);
-      streamBytes += chunk.length;
-      if (clock.monotonic() - toldAt < PROGRESS_MS) continue;
-      toldAt = clock.monotonic();
-      options.onProgress?.(streamBytes, undefined);
-    }
-  } finally {
-    stopLater();
-  }
-  const { status, 'error-desc': reason } = await migrationEnd(session, clock);
-  if (status !== 'completed') {
-    throw new Fault('hypervisor.failed', { what: reason ?? `its migration ended as "${status}"` });
-  }
-  const header = { ...description, saveId, createdAt: clock.now(), streamBytes, sha256: hash.digest('hex') };
-  await file.write(formatHeader(header), 0, HEADER_BYTES, 0);
-  options.onProgress?.(streamBytes, streamBytes);
+function nodesOf({ origin, writable }: DiskPlan, name: string): NodeSnapshot[] {
+  return origin.disks.flatMap((disk, i) => (writable.includes(disk) ? [{ node: nodeName(i), name }] : []));
+}
+
+async function describeDisks({ writable, takesSnapshots }: DiskPlan, saveId: string): Promise<SavedDisk[]> {
+  if (!takesSnapshots) return await stampDisks(writable);
+  return writable.map(({ target }) => ({ target, snapshot: snapshotNameOf(saveId) }));
 }
 
 /** Gives all of the header that is known before the stream. */
-async function describe(domain: QemuDomain, session: QmpSession) {
+async function describe(domain: QemuDomain, session: QmpSession, { origin }: DiskPlan) {
   const { major, minor, micro } = session.version.qemu;
   const machine = String(await session.execute('qom-get', { path: '/machine', property: 'type' }));
   return {
@@ -130,7 +169,8 @@ async function describe(domain: QemuDomain, session: QmpSession) {
     driver: 'qemu' as const,
     qemu: `${major}.${minor}.${micro}`,
     machine: machine.replace(/-machine$/, ''),
-    ...(await readOrigin(domain.paths)),
+    topology: origin.topology,
+    accelerator: origin.accelerator,
   };
 }
 
@@ -141,12 +181,15 @@ async function giveUp({ domain, path, clock, log }: SaveInput, note: SaveNote, e
     const session = await domain.session();
     await cancelMigration(session, clock);
     await goOn(session, note.wasRunning);
+    await removeSnapshots(session, note.snapshots);
     await removeSaveNote(domain.paths);
   } catch (trouble) {
     if (!domain.isAlive) return new Fault('vm.died', { vm, verb: 'save', what: 'QEMU ended' }, { cause: error });
     log.error('a guest could not be put back after a save that failed', { vm, error: trouble });
   }
   if (isFault(error, 'aborted', 'vm.died', 'vm.no_domain', 'vm.save_failed')) return error;
-  const what = reasonOf(error, 'file.unwritable', 'hypervisor.failed', 'hypervisor.lost');
+  const what = isQmpError(error)
+    ? error.desc
+    : reasonOf(error, 'file.unwritable', 'hypervisor.failed', 'hypervisor.lost');
   return new Fault('vm.save_failed', { vm, file: path, what }, { cause: error });
 }

@@ -8,6 +8,7 @@ import { printable } from '../../lib/text.ts';
 import type { VmConfig } from '../../model/vm.ts';
 import type { StartOptions } from '../driver.ts';
 import { type HostFirmware, readHostFirmware } from '../host-firmware.ts';
+import { topologyOf } from '../topology.ts';
 import { checkVmFiles } from '../vm-files.ts';
 import { type AcceleratorWish, chooseAccelerator } from './accel.ts';
 import { qemuArgv } from './argv.ts';
@@ -18,8 +19,10 @@ import { checkSocketPaths, type DomainPaths } from './paths.ts';
 import { checkPciDevices } from './pci.ts';
 import { killProcess, type Launched, launch, missing } from './process.ts';
 import { feedState } from './restore.ts';
-import { type OpenSaveFile, openSaveFile, type SaveHeader, topologyOf } from './save-file.ts';
+import { checkSavedDisks, revertDisks } from './restore-disks.ts';
+import { type OpenSaveFile, openSaveFile, type SaveHeader } from './save-file.ts';
 import { chooseScope, guestEnvironment, scopeArgv } from './scope.ts';
+import { QemuImg } from './snapshots.ts';
 
 export interface StartInput extends Pick<QemuDomainOptions, 'onHint' | 'clock' | 'log'> {
   readonly binary: string;
@@ -50,10 +53,41 @@ export async function startQemu(input: StartInput, options: StartOptions): Promi
   if (restoreFrom === undefined) return bringUp(input, options, undefined);
   const saved = await openSaveFile(restoreFrom, config, signal);
   try {
-    return await bringUp(input, options, saved);
+    if (options.disks === 'ignore') return await bringUp(input, options, saved);
+    return await bringBack(input, options, saved, restoreFrom);
   } finally {
     await saved.file.close();
   }
+}
+
+/** Brings it up on the disks of the save. */
+async function bringBack(
+  input: StartInput,
+  options: StartOptions,
+  saved: OpenSaveFile,
+  restoreFrom: string,
+): Promise<QemuDomain> {
+  const { config, binary, log } = input;
+  const img = new QemuImg(binary);
+  const { disks } = saved.header;
+  await checkSavedDisks(restoreFrom, disks, config, img);
+  const reverted = await revertDisks(disks, config.disks, img, log).catch((error: unknown) => {
+    throw isFault(error, 'exec.failed', 'timeout')
+      ? new Fault(
+          'vm.start_failed',
+          { vm: config.name, what: reasonOf(error, 'exec.failed', 'timeout') },
+          { cause: error },
+        )
+      : error;
+  });
+  const domain = await bringUp(input, options, saved).catch(async (error: unknown) => {
+    await reverted.undo().catch((trouble: unknown) => {
+      log.error('a restore failed, and its disks could not be put back', { vm: config.name, error: trouble });
+    });
+    throw error;
+  });
+  await reverted.settle(domain);
+  return domain;
 }
 
 async function bringUp(input: StartInput, options: StartOptions, saved: OpenSaveFile | undefined): Promise<QemuDomain> {
@@ -74,7 +108,7 @@ async function bringUp(input: StartInput, options: StartOptions, saved: OpenSave
   });
   const [first = binary, ...rest] = [...scopeArgv(scope, uuid), ...guest];
   await prepareFolders(paths);
-  await writeOrigin(paths, { topology: topologyOf(config), accelerator });
+  await writeOrigin(paths, { topology: topologyOf(config), accelerator, disks: config.disks });
   let launched: Launched | undefined;
   let domain: QemuDomain | undefined;
   try {

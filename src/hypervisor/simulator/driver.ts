@@ -2,6 +2,7 @@
  * The simulator's driver: a client of a simulated world, which it reaches through a port and which outlives it. Its save
  * files and console logs are real files. What its methods mean is told in ../driver.ts and done in world.ts.
  */
+import { randomUUID } from 'node:crypto';
 import { access, appendFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { makePrivateFolder, replaceFile } from '../../lib/atomic-file.ts';
@@ -10,7 +11,7 @@ import { Fault, isFault, messageOf, reasonOf } from '../../lib/fault.ts';
 import { openRegularFile } from '../../lib/regular-file.ts';
 import type { VmUuid } from '../../model/ids.ts';
 import type { Attachment, UsbDevice, UsbSlot } from '../../model/usb.ts';
-import type { VmConfig } from '../../model/vm.ts';
+import type { DiskConfig, VmConfig } from '../../model/vm.ts';
 import type {
   ConsolePaths,
   Controller,
@@ -21,11 +22,22 @@ import type {
   DriverHint,
   Finding,
   SaveOptions,
+  SaveReport,
   StartOptions,
   Waiting,
 } from '../driver.ts';
-import { whyNoSaveTarget } from '../save-target.ts';
-import { formatSaveFile, parseSaveFile, SAVE_FILE_MAGIC, SAVE_FILE_MAX_BYTES } from './save-file.ts';
+import { removeSave, whyNoSaveTarget } from '../save-target.ts';
+import {
+  CHANGED_HINT,
+  disksRefusal,
+  ignoredDisksWarning,
+  type SavedDisk,
+  snapshotNameOf,
+  stampDisks,
+  whyDiskChanged,
+  writableDisks,
+} from '../saved-disks.ts';
+import { formatSaveFile, parseSaveFile, SAVE_FILE_MAGIC, SAVE_FILE_MAX_BYTES, type SavedGuest } from './save-file.ts';
 import { WorldClient } from './world-client.ts';
 import type { GuestMemory, ParamsOf, ResultOf, WorldMethod, WorldPort } from './world-port.ts';
 
@@ -82,7 +94,7 @@ export class SimulatorDriver implements Driver {
     return this.#within(`The start of VM ${config.name}`, options.signal, async (signal) => {
       await checkFiles(config);
       const { isPaused, restoreFrom } = options;
-      const memory = restoreFrom === undefined ? undefined : await readSaveFile(restoreFrom, config.uuid);
+      const memory = restoreFrom === undefined ? undefined : await readMemory(restoreFrom, config, options);
       signal.throwIfAborted();
       const params = { config, isPaused, ...(memory === undefined ? {} : { memory }) };
       const domain = await this.#port.call('start', params, signal);
@@ -116,33 +128,51 @@ export class SimulatorDriver implements Driver {
     await this.#call('destroy', { uuid }, waiting.signal);
   }
 
-  save(uuid: VmUuid, path: string, options: SaveOptions): Promise<void> {
-    const checkTarget = async () => {
-      const why = await whyNoSaveTarget(path, SAVE_FILE_MAGIC);
-      if (why !== undefined) throw saveFailed(uuid, path, why);
-    };
+  save(uuid: VmUuid, path: string, options: SaveOptions): Promise<SaveReport> {
+    const { afterwards, isLive = false } = options;
     return this.#within(`The save to ${path}`, options.signal, async (signal) => {
-      await checkTarget();
+      const plan = await this.#planSave(uuid, path, options, signal);
+      const { config } = plan;
+      const copy = () => this.#port.call('copyMemory', { uuid, file: path }, signal);
       let hasBegun = false;
+      let stoodStillAt = 0;
       try {
         await replaceFile(path, async (file) => {
           signal.throwIfAborted();
+          if (isLive) await copy();
           hasBegun = true;
+          stoodStillAt = this.#clock.monotonic();
           const memory = await this.#port.call('beginSave', { uuid, file: path }, signal);
-          const content = formatSaveFile(memory);
+          if (!isLive) await copy();
+          const content = formatSaveFile({ memory, disks: await describeDisks(plan) }, config, this.#clock.now());
           await file.writeFile(content);
           options.onProgress?.(content.length, content.length);
-          await checkTarget();
+          await checkTarget(uuid, path);
           signal.throwIfAborted(); // After this the file is put in place.
         });
-        if (options.afterwards === 'stopped') options.onWritten?.();
+        if (afterwards === 'stopped') options.onWritten?.();
       } catch (error) {
         if (hasBegun) await this.#port.call('endSave', { uuid, afterwards: 'as before' }).catch(() => undefined);
         if (!isFault(error, 'file.unwritable')) throw error;
         throw saveFailed(uuid, path, reasonOf(error, 'file.unwritable'), error);
       }
-      await this.#port.call('endSave', { uuid, afterwards: options.afterwards });
+      await this.#port.call('endSave', { uuid, afterwards });
+      const pausedMs = plan.isRunning ? Math.round(this.#clock.monotonic() - stoodStillAt) : 0;
+      const isUncovered = afterwards === 'running' && plan.snapshot === undefined && plan.writable.length > 0;
+      const warnings = isUncovered ? [ignoredDisksWarning(config.name, plan.writable)] : [];
+      return { pausedMs, isLive, warnings };
     });
+  }
+
+  checkSave(uuid: VmUuid, path: string, options: Parameters<Driver['checkSave']>[2]): Promise<void> {
+    return this.#within(`The look at VM ${uuid}`, options.signal, async (signal) => {
+      await this.#planSave(uuid, path, options, signal);
+    });
+  }
+
+  /** A simulated guest writes to no disk: a snapshot of it is a name in the file, and goes with it. */
+  discardSave(_uuid: VmUuid, path: string): Promise<void> {
+    return removeSave(path);
   }
 
   attachDevice(uuid: VmUuid, slot: UsbSlot, device: UsbDevice, waiting: Waiting = {}): Promise<Attachment> {
@@ -193,6 +223,23 @@ export class SimulatorDriver implements Driver {
     return this.#port.close();
   }
 
+  async #planSave(
+    uuid: VmUuid,
+    path: string,
+    { afterwards, disks }: Pick<SaveOptions, 'afterwards' | 'disks'>,
+    signal: AbortSignal,
+  ): Promise<SavePlan> {
+    await checkTarget(uuid, path);
+    const config = await this.#port.call('config', { uuid }, signal);
+    const isRunning = (await this.#port.call('find', { uuid }, signal))?.run === 'running';
+    const writable = writableDisks(config.disks);
+    const plan = { config, writable, isRunning };
+    if (afterwards === 'stopped' || disks === 'ignore' || writable.length === 0) return plan;
+    const others = writable.filter(({ format }) => format !== 'qcow2');
+    if (others.length > 0) throw disksRefusal(config.name, path, others, 'only qcow2 images can hold one');
+    return { ...plan, snapshot: snapshotNameOf(randomUUID()) };
+  }
+
   #call<M extends WorldMethod>(method: M, params: ParamsOf<M>, signal?: AbortSignal): Promise<ResultOf<M>> {
     const what = `The simulator's answer to "${method}"`;
     return this.#within(what, signal, (inner) => this.#port.call(method, params, inner));
@@ -241,13 +288,39 @@ async function checkFiles(config: VmConfig): Promise<void> {
   }
 }
 
-async function readSaveFile(path: string, uuid: VmUuid): Promise<GuestMemory> {
+interface SavePlan {
+  readonly config: VmConfig;
+  readonly writable: readonly DiskConfig[];
+  readonly isRunning: boolean;
+  /** What each of the writable disks gets. */
+  readonly snapshot?: string;
+}
+
+async function describeDisks({ writable, snapshot }: SavePlan): Promise<SavedDisk[]> {
+  return snapshot === undefined ? await stampDisks(writable) : writable.map(({ target }) => ({ target, snapshot }));
+}
+
+async function checkTarget(uuid: VmUuid, path: string): Promise<void> {
+  const why = await whyNoSaveTarget(path, SAVE_FILE_MAGIC);
+  if (why !== undefined) throw saveFailed(uuid, path, why);
+}
+
+/** Reads a save file and checks that the VM can go on from it. @throws Fault `vm.save_invalid` */
+async function readMemory(path: string, config: VmConfig, options: StartOptions): Promise<GuestMemory> {
+  const saved = await readSaveFile(path, config);
+  if (options.disks === 'ignore') return saved.memory;
+  const what = await whyDiskChanged(saved.disks, config.disks);
+  if (what === undefined) return saved.memory;
+  throw new Fault('vm.save_invalid', { file: path, what }, { hint: CHANGED_HINT });
+}
+
+async function readSaveFile(path: string, config: VmConfig): Promise<SavedGuest> {
   const buffer = Buffer.alloc(SAVE_FILE_MAX_BYTES);
   try {
     const file = await openRegularFile(path);
     try {
       const { bytesRead } = await file.read(buffer, 0, buffer.length, 0);
-      return parseSaveFile(buffer.toString('utf8', 0, bytesRead), path, uuid);
+      return parseSaveFile(buffer.toString('utf8', 0, bytesRead), path, config);
     } finally {
       await file.close();
     }

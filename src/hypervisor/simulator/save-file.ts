@@ -1,38 +1,66 @@
 /** The save files of simulated guests: a small JSON that says whose memory it is. Parses and prints; reads no files. */
+import { createHash } from 'node:crypto';
 import { Fault } from '../../lib/fault.ts';
 import { isUuid, type VmUuid } from '../../model/ids.ts';
+import type { VmConfig } from '../../model/vm.ts';
+import { parseSavedDisks, type SavedDisk } from '../saved-disks.ts';
+import { type Topology, topologyOf, whyAnotherVm } from '../topology.ts';
 import type { GuestMemory } from './world-port.ts';
 
 const FORMAT = 'usher simulated guest';
+const VERSION = 2;
+/** The only machine that there is. */
+const MACHINE = 'simulated';
 /** More than this was never written by us. */
-export const SAVE_FILE_MAX_BYTES = 4096;
+export const SAVE_FILE_MAX_BYTES = 65_536;
 
 /** What every save file begins with. */
 export const SAVE_FILE_MAGIC = `{"format":${JSON.stringify(FORMAT)}`;
 
-/** Prints a guest's memory as the content of a save file. */
-export function formatSaveFile(memory: GuestMemory): string {
-  return `${JSON.stringify({ format: FORMAT, version: 1, ...memory })}\n`;
+/** What a save file holds. */
+export interface SavedGuest {
+  readonly memory: GuestMemory;
+  readonly disks: readonly SavedDisk[];
 }
 
-/** Parses the content of a save file of the VM `uuid`. @throws Fault `vm.save_invalid` */
-export function parseSaveFile(untrustedText: string, file: string, uuid: VmUuid): GuestMemory {
+/** Prints a guest as the content of a save file. */
+export function formatSaveFile({ memory, disks }: SavedGuest, config: VmConfig, createdAt: number): string {
+  const { name } = config;
+  const vm = { ...memory, name, driver: 'simulator', machine: MACHINE, topology: topologyOf(config), disks, createdAt };
+  const body = { format: FORMAT, version: VERSION, ...vm };
+  return `${JSON.stringify({ ...body, sha256: checksumOf(body) })}\n`;
+}
+
+/** Parses the content of a save file of the VM. @throws Fault `vm.save_invalid` */
+export function parseSaveFile(untrustedText: string, file: string, config: VmConfig): SavedGuest {
   const refuse = (what: string) => new Fault('vm.save_invalid', { file, what });
-  const memory = parseMemory(untrustedText);
-  if (memory === undefined) throw refuse('it is not a whole save file of a simulated guest');
-  if (memory.uuid !== uuid) throw refuse(`it is the save of another VM (uuid ${memory.uuid})`);
-  return memory;
+  const body = parseBody(untrustedText);
+  if (body === undefined) throw refuse('it is not a whole save file of a simulated guest');
+  if (body['version'] !== VERSION || body['machine'] !== MACHINE) {
+    throw refuse('it was written by another version of the simulator');
+  }
+  const { sha256, ...rest } = body;
+  if (sha256 !== checksumOf(rest)) throw refuse('it is damaged: its checksum is wrong');
+  const { uuid, name, bootId, ranMs, topology } = rest;
+  const disks = parseSavedDisks(rest['disks']);
+  const isWhole = typeof uuid === 'string' && isUuid(uuid) && typeof name === 'string' && typeof topology === 'object';
+  if (!isWhole || topology === null || disks === undefined) throw refuse('its header is not understood');
+  if (typeof bootId !== 'string' || typeof ranMs !== 'number' || !(ranMs >= 0)) throw refuse('it has no memory');
+  const why = whyAnotherVm({ uuid, name, topology: topology as Topology }, config);
+  if (why !== undefined) throw refuse(why);
+  return { memory: { uuid: uuid as VmUuid, bootId, ranMs }, disks };
 }
 
-function parseMemory(untrustedText: string): GuestMemory | undefined {
+function parseBody(untrustedText: string): Record<string, unknown> | undefined {
   try {
     const value: unknown = JSON.parse(untrustedText);
     if (typeof value !== 'object' || value === null) return undefined;
-    const { format, version, uuid, bootId, ranMs } = value as Record<string, unknown>;
-    if (format !== FORMAT || version !== 1 || typeof uuid !== 'string' || !isUuid(uuid)) return undefined;
-    if (typeof bootId !== 'string' || typeof ranMs !== 'number' || !(ranMs >= 0)) return undefined;
-    return { uuid: uuid as VmUuid, bootId, ranMs };
+    return (value as Record<string, unknown>)['format'] === FORMAT ? (value as Record<string, unknown>) : undefined;
   } catch {
     return undefined;
   }
+}
+
+function checksumOf(body: object): string {
+  return createHash('sha256').update(JSON.stringify(body)).digest('hex');
 }

@@ -49,6 +49,10 @@ export class SimulatedDomain {
     return this.#config.name;
   }
 
+  get config(): VmConfig {
+    return this.#config;
+  }
+
   get run(): Domain['run'] {
     return this.#run;
   }

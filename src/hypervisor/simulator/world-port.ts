@@ -114,6 +114,10 @@ export interface WorldCalls {
   requestShutdown: { params: Of; result: null };
   reset: { params: Of; result: null };
   destroy: { params: Of; result: null };
+  /** What the domain was made of. */
+  config: { params: Of; result: VmConfig };
+  /** Takes as long as the memory of the guest takes to be copied, whether it runs or stands still. */
+  copyMemory: { params: Of & { readonly file: string }; result: null };
   /** Stops the guest and gives its memory; the client ends the save, or its going does (`as before`). */
   beginSave: { params: Of & { readonly file: string }; result: GuestMemory };
   endSave: { params: Of & { readonly afterwards: SaveOptions['afterwards'] | 'as before' }; result: null };

@@ -245,3 +245,21 @@ describe('clients that die', () => {
     assert.deepEqual(world.list(), []);
   });
 });
+
+describe('a save', () => {
+  test('that is live lets the guest run while its memory is copied, another does not', async () => {
+    await restage({});
+    const { driver, world, clock } = stage;
+    world.latencyMs.copyMemory = 500;
+    await driver.start(CONFIG, { isPaused: false });
+    const pausedMs: number[] = [];
+    for (const isLive of [true, false]) {
+      const save = driver.save(uuid, join(stage.folder, 'x.save'), { afterwards: 'running', isLive });
+      // The deadline of the save, and the copy that takes its time.
+      while (clock.waiting < 2) await new Promise((resolve) => setImmediate(resolve));
+      await clock.advance(500);
+      pausedMs.push((await save).pausedMs);
+    }
+    assert.deepEqual(pausedMs, [0, 500]);
+  });
+});

@@ -7,6 +7,7 @@ import { type Clock, systemClock } from '../../lib/clock.ts';
 import { Fault } from '../../lib/fault.ts';
 import type { VmUuid } from '../../model/ids.ts';
 import type { Attachment, UsbDevice, UsbSlot } from '../../model/usb.ts';
+import type { VmConfig } from '../../model/vm.ts';
 import type { Controller, DeathReason, Domain, DomainDescription } from '../driver.ts';
 import { Disturbances } from './disturbances.ts';
 import { SimulatedDomain } from './simulated-domain.ts';
@@ -132,12 +133,19 @@ export class World {
     this.hint({ about: 'power', uuid });
   }
 
+  config(uuid: VmUuid): VmConfig {
+    return this.#living(uuid).config;
+  }
+
+  copyMemory(uuid: VmUuid, file: string): void {
+    checkUnattached(this.#living(uuid), file);
+  }
+
   beginSave(uuid: VmUuid, file: string): GuestMemory {
     const domain = this.#living(uuid);
-    const refuse = (what: string) => new Fault('vm.save_failed', { vm: domain.name, file, what });
-    if (domain.run === 'saving') throw refuse('another save is going on');
-    if (domain.attachmentCount > 0)
-      throw refuse('a device is attached, and the state could not be restored without it');
+    if (domain.run === 'saving')
+      throw new Fault('vm.save_failed', { vm: domain.name, file, what: 'another save is going on' });
+    checkUnattached(domain, file);
     domain.beginSave();
     this.hint({ about: 'power', uuid });
     return domain.guest.memory();
@@ -261,4 +269,10 @@ export class World {
     if (domain === undefined || domain.run === 'dead') throw new Fault('vm.no_domain', { vm: domain?.name ?? uuid });
     return domain;
   }
+}
+
+function checkUnattached({ name: vm, attachmentCount }: SimulatedDomain, file: string): void {
+  if (attachmentCount === 0) return;
+  const what = 'a device is attached, and the state could not be restored without it';
+  throw new Fault('vm.save_failed', { vm, file, what });
 }

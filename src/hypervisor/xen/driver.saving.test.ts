@@ -85,3 +85,49 @@ test('while it is saved it is told so, and destroying it ends the save', async (
   await save;
   assert.deepEqual([xen.domains, existsSync(file)], [[], false]);
 });
+
+test('a checkpoint over a disk is refused unless it is ignored, and its restore unless the disk is as it was', async (t) => {
+  const xen = await fakeXen(t);
+  const driver = xen.driver();
+  const disk = join(xen.folder, 'a.img');
+  await writeFile(disk, 'then');
+  xen.disks = [{ pdev_path: disk, vdev: 'xvda', format: 'raw', readwrite: 1 }];
+  const disks = [{ path: disk, format: 'raw', target: 'xvda', isReadOnly: false, kind: 'disk' } as const];
+  const config = xen.config(1, { disks });
+  const { uuid } = await driver.start(config, { isPaused: false });
+  const file = join(xen.folder, 'vm1.save');
+  const fault = await refusal('vm.save_failed', driver.save(uuid, file, { afterwards: 'running' }));
+  assert.match(
+    fault.message,
+    /older than its disk xvda \(raw, .*a\.img\), of which no snapshot can be taken: xl saves/,
+  );
+  await refusal('vm.save_failed', driver.checkSave(uuid, file, { afterwards: 'running' }));
+  assert.ok(!xen.words.some(([command]) => command === 'save'));
+  const report = await driver.save(uuid, file, { afterwards: 'running', isLive: true, disks: 'ignore' });
+  assert.equal(report.isLive, false);
+  assert.match(report.warnings.join(), /memory of VM vm1 alone/);
+  await driver.destroy(uuid);
+  const warnings: string[] = [];
+  const options = { isPaused: false, restoreFrom: file, onWarning: (sentence: string) => warnings.push(sentence) };
+  await driver.start(config, options);
+  assert.deepEqual(warnings, []);
+  await driver.destroy(uuid);
+  await writeFile(disk, 'later');
+  assert.match((await refusal('vm.save_invalid', driver.start(config, options))).message, /has changed since/);
+  await driver.start(config, { ...options, disks: 'ignore' });
+  await driver.destroy(uuid);
+  await writeFile(file, sampleSave({ config: sampleConfig(uuid) }));
+  await driver.start({ ...config, disks: [] }, options);
+  assert.match(warnings.join(), /has no checksum/);
+});
+
+test('a disk that is not understood stands in the way of a checkpoint too', async (t) => {
+  const xen = await fakeXen(t);
+  const driver = xen.driver();
+  xen.disks = [{ pdev_path: '/img', vdev: 'xvda', format: 'qed', readwrite: 1 }];
+  const { uuid } = await driver.start(xen.config(1), { isPaused: false });
+  const file = join(xen.folder, 'vm1.save');
+  const fault = await refusal('vm.save_failed', driver.checkSave(uuid, file, { afterwards: 'running' }));
+  assert.match(fault.message, /the disk xvda of a kind that is not known/);
+  await driver.checkSave(uuid, file, { afterwards: 'stopped' });
+});

@@ -19,9 +19,11 @@ import type {
   DriverHint,
   Finding,
   SaveOptions,
+  SaveReport,
   StartOptions,
   Waiting,
 } from '../driver.ts';
+import { removeSave } from '../save-target.ts';
 import { foldersIn } from '../vm-folders.ts';
 import { type Connection, openConnection } from './connection.ts';
 import { diagnoseXen } from './doctor.ts';
@@ -31,6 +33,7 @@ import { checkAborted, Lifecycle } from './lifecycle.ts';
 import { consolePaths, type DomainPaths, domainPaths } from './paths.ts';
 import { resetXen } from './reset.ts';
 import type { LivingDomain } from './roster.ts';
+import { checkSave } from './save.ts';
 import { requestShutdown } from './shutdown.ts';
 import { startXen } from './start.ts';
 import { Xl } from './xl.ts';
@@ -156,12 +159,23 @@ export class XenDriver implements Driver {
     await this.#with(uuid, (host) => this.#lifecycle.end(host, uuid, waiting));
   }
 
-  async save(uuid: VmUuid, path: string, options: SaveOptions): Promise<void> {
-    await this.#act(uuid, async (host) => {
-      await this.#lifecycle.save(host, await findAlive(host, uuid, options), path, options);
+  save(uuid: VmUuid, path: string, options: SaveOptions): Promise<SaveReport> {
+    return this.#act(uuid, async (host) => {
+      const report = await this.#lifecycle.save(host, await findAlive(host, uuid, options), path, options);
       // From here on it is only the remains of a saved guest: the file has its name.
       if (options.afterwards === 'stopped') await this.destroy(uuid);
+      return report;
     });
+  }
+
+  async checkSave(uuid: VmUuid, path: string, options: Parameters<Driver['checkSave']>[2]): Promise<void> {
+    await this.#act(uuid, async (host) =>
+      checkSave({ host, domain: await findAlive(host, uuid, options), path, options }),
+    );
+  }
+
+  discardSave(_uuid: VmUuid, path: string): Promise<void> {
+    return removeSave(path);
   }
 
   attachDevice(uuid: VmUuid, slot: UsbSlot, device: UsbDevice, waiting: Waiting = {}): Promise<Attachment> {

@@ -8,7 +8,7 @@ import { Fault } from '../../lib/fault.ts';
 import { KeyedQueue } from '../../lib/keyed-queue.ts';
 import type { VmUuid } from '../../model/ids.ts';
 import type { VmConfig } from '../../model/vm.ts';
-import type { Domain, DriverHint, SaveOptions, Waiting } from '../driver.ts';
+import type { Domain, DriverHint, SaveOptions, SaveReport, Waiting } from '../driver.ts';
 import { adoptVm, type SavedDomain } from './adopt.ts';
 import { type Connection, serveConsole } from './connection.ts';
 import { clearAway } from './host.ts';
@@ -19,7 +19,7 @@ import { saveXen } from './save.ts';
 interface Saving {
   /** Ends xl at once: the domain is destroyed anyway. */
   readonly abandon: AbortController;
-  readonly done: Promise<void>;
+  readonly done: Promise<SaveReport>;
 }
 
 /**
@@ -113,7 +113,7 @@ export class Lifecycle {
   }
 
   /** Saves a domain; one that is to stop is known as saved from then on. @throws Fault as `saveXen` does */
-  async save(host: Connection, domain: LivingDomain, path: string, options: SaveOptions): Promise<void> {
+  async save(host: Connection, domain: LivingDomain, path: string, options: SaveOptions): Promise<SaveReport> {
     const { domid, uuid, name } = domain;
     if (this.#saving.has(uuid)) {
       throw new Fault('vm.save_failed', { vm: name, file: path, what: 'another save is going on' });
@@ -122,8 +122,9 @@ export class Lifecycle {
     const done = saveXen({ host, domain, path, options, abandon: abandon.signal });
     this.#saving.set(uuid, { abandon, done });
     try {
-      await done;
+      const report = await done;
       if (options.afterwards === 'stopped') this.#saved.set(uuid, { domid, path: resolve(path) });
+      return report;
     } finally {
       this.#saving.delete(uuid);
     }

@@ -3,10 +3,12 @@ import { mkdtemp, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { crc32 } from 'node:zlib';
 import { type Fault, isFault } from '../../lib/fault.ts';
 import type { VmUuid } from '../../model/ids.ts';
 import type { VmConfig } from '../../model/vm.ts';
 import { openSaveFile } from './save-file.ts';
+import { formatTrailer, type SaveTrailer, whyOtherXen } from './save-trailer.ts';
 import { parseSavedConfig } from './saved-config.ts';
 import { sampleConfig, sampleSave } from './testing/sample-save.ts';
 
@@ -115,7 +117,51 @@ test('a save of another VM, or of this one as it was, is refused with the differ
   assert.match((await refusal({ ...CONFIG, disks: [disk] })).message, /disks "", and VM web now has "xvda:disk:raw"/);
 });
 
+const streamBytes = 100_000;
+const trailerOf = (stream: Buffer, changes: Partial<SaveTrailer> = {}) =>
+  formatTrailer({
+    ...{ uuid: UUID, name: 'web', driver: 'xen', xen: '4.17', createdAt: 1, disks: [{ target: 'xvda', stamp: '1.2' }] },
+    topology: { kind: 'pv', memory: '192 MiB', vcpus: '1', disks: '' },
+    ...{ streamBytes: stream.length, crc32: crc32(stream).toString(16).padStart(8, '0'), ...changes },
+  });
+
+test('what Usher wrote behind the stream is read back, and damage anywhere is found by it', async () => {
+  const stream = sampleSave({ config: sampleConfig(UUID), pages: [Buffer.alloc(streamBytes, 7)] });
+  const whole = Buffer.concat([stream, trailerOf(stream)]);
+  await writeFile(path, whole);
+  const { file, trailer, bytes } = await openSaveFile(path, CONFIG, undefined);
+  await file.close();
+  assert.deepEqual([trailer?.disks, bytes], [[{ target: 'xvda', stamp: '1.2' }], stream.length]);
+  const flipped = Buffer.from(whole);
+  flipped[stream.length - 50_000] = 0;
+  await writeFile(path, flipped);
+  assert.match((await refusal()).message, /damaged: its checksum is wrong/);
+  await writeFile(path, Buffer.concat([stream, trailerOf(stream, { streamBytes: stream.length - 8 })]));
+  assert.match((await refusal()).message, /cut off after|bytes instead of/);
+  await writeFile(path, Buffer.concat([whole, Buffer.from('x')]));
+  assert.match((await refusal()).message, /more behind its end/);
+  await writeFile(path, whole.subarray(0, -1));
+  assert.match((await refusal()).message, /more behind its end/);
+  const disks = [{ target: 'xvda', snapshot: '-d' }];
+  await writeFile(path, Buffer.concat([stream, trailerOf(stream, { disks })]));
+  assert.match((await refusal()).message, /what Usher wrote at its end is not understood/);
+});
+
+test('a newer Xen’s save is told from an older one’s', () => {
+  assert.match(whyOtherXen('4.18', '4.17') ?? '', /saved by Xen 4\.18, which is newer than the 4\.17/);
+  assert.match(whyOtherXen('5.0', '4.17') ?? '', /newer/);
+  for (const [saved, present] of [
+    ['4.17', '4.17'],
+    ['4.9', '4.17'],
+    ['unknown', '4.17'],
+    ['4.17', 'unknown'],
+  ] as const) {
+    assert.equal(whyOtherXen(saved, present), undefined);
+  }
+});
+
 test('a check can be given up', async () => {
+  await writeFile(path, sampleSave({ config: sampleConfig(UUID) }));
   assert.equal((await refusal(CONFIG, path, AbortSignal.abort())).code, 'aborted');
 });
 

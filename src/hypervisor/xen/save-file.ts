@@ -6,6 +6,14 @@ import type { VmConfig } from '../../model/vm.ts';
 import { type PlacedController, placeControllers } from './emulated-controllers.ts';
 import { SaveFollower } from './save-follower.ts';
 import { SaveStreamError, type Span } from './save-stream.ts';
+import {
+  GrowingChecksum,
+  readTrailer,
+  type SaveTrailer,
+  TRAILER_BYTES,
+  whyOtherXen,
+  xenVersion,
+} from './save-trailer.ts';
 import { differenceTo, parseSavedConfig, type SavedConfig } from './saved-config.ts';
 
 /** A file that was checked. Whoever opened it closes it. */
@@ -15,6 +23,8 @@ export interface OpenSaveFile {
   readonly saved: SavedConfig;
   /** The emulated controllers that the guest had, all of them. */
   readonly emulated: readonly PlacedController[];
+  /** Absent: xl wrote the file alone, and nothing tells whether its content is what it was. */
+  readonly trailer?: SaveTrailer;
 }
 
 /** QEMU's state of a guest without a screen has some 100 KiB. */
@@ -22,7 +32,7 @@ const MAX_MODEL_STATE_BYTES = 64 * 1024 * 1024;
 
 /**
  * Opens a save file of the VM and follows its records to their end, so that a file that was cut off or is not xl's never
- * becomes half a domain. What stands in the pages cannot be checked: xl writes no checksum.
+ * becomes half a domain. What stands in the pages is checked by the trailer, if the file has one: xl writes no checksum.
  * @throws Fault `vm.save_invalid`, `aborted`
  */
 export async function openSaveFile(
@@ -35,10 +45,13 @@ export async function openSaveFile(
     throw refuse(errnoOf(error) === 'ENOENT' ? 'it is not there' : reasonOf(error, 'file.unreadable'), error);
   });
   try {
-    const follower = new SaveFollower(file);
-    const stage = await follower.look(() => {
+    const checkAborted = () => {
       if (signal?.aborted) throw new Fault('aborted', { what: `The restore of VM ${config.name}` });
-    });
+    };
+    const trailer = await readTrailer(file);
+    if (trailer === undefined) throw refuse('what Usher wrote at its end is not understood');
+    const follower = new SaveFollower(file, trailer === 'none' ? undefined : trailer.streamBytes);
+    const stage = await follower.look(checkAborted);
     if (stage !== 'whole') throw refuse(`it is cut off after ${follower.bytes} bytes`);
     const saved = parseSavedConfig(follower.untrustedConfig);
     if (saved === undefined) throw refuse('the config in it is not understood');
@@ -50,12 +63,27 @@ export async function openSaveFile(
     // xl would number the PV ones anew, over the numbers that the emulated ones have in the guest.
     if (emulated.length > 0 && saved.controllers.length > 0)
       throw refuse('its guest had emulated and PV USB controllers at once');
-    return { file, bytes: follower.bytes, saved, emulated };
+    const opened = { file, bytes: follower.bytes, saved, emulated };
+    if (trailer === 'none') return opened;
+    const damage = await whyUnlike(file, trailer, checkAborted);
+    if (damage !== undefined) throw refuse(damage);
+    return { ...opened, trailer };
   } catch (error) {
     await file.close();
     if (error instanceof SaveStreamError) throw refuse(error.message, error);
     throw errnoOf(error) === undefined ? error : refuse(reasonOf(error), error);
   }
+}
+
+async function whyUnlike(file: FileHandle, trailer: SaveTrailer, check: () => void): Promise<string | undefined> {
+  const otherXen = whyOtherXen(trailer.xen, await xenVersion());
+  if (otherXen !== undefined) return otherXen;
+  const { size } = await file.stat();
+  const whole = trailer.streamBytes + TRAILER_BYTES;
+  if (size !== whole) return `it has ${size} bytes instead of ${whole}`;
+  const checksum = new GrowingChecksum(file);
+  await checksum.catchUp(trailer.streamBytes, check);
+  return checksum.value === trailer.crc32 ? undefined : 'it is damaged: its checksum is wrong';
 }
 
 async function placesOf(

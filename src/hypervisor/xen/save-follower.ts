@@ -9,12 +9,14 @@ export class SaveFollower implements AsyncDisposable {
   readonly #file: FileHandle;
   readonly #parser = new SaveStreamParser();
   readonly #buffer = Buffer.alloc(READ_BYTES);
+  readonly #end: number;
   #at = 0;
   #size = 0;
 
-  /** The file is open for reading. */
-  constructor(file: FileHandle) {
+  /** The file is open for reading; what stands behind `end` is none of the stream. */
+  constructor(file: FileHandle, end = Number.POSITIVE_INFINITY) {
     this.#file = file;
+    this.#end = end;
   }
 
   /** Closes the file: for who has no other use for it. */
@@ -45,7 +47,7 @@ export class SaveFollower implements AsyncDisposable {
    * save; what `check` throws; system errors
    */
   async look(check: () => void = () => undefined): Promise<SaveStage> {
-    this.#size = (await this.#file.stat()).size;
+    this.#size = Math.min((await this.#file.stat()).size, this.#end);
     while (this.#at < this.#size) {
       check();
       const passed = Math.min(this.#parser.passable, this.#size - this.#at);

@@ -5,13 +5,17 @@ import { replaceFile } from '../../lib/atomic-file.ts';
 import { sleep } from '../../lib/clock.ts';
 import { Fault, isFault, reasonOf } from '../../lib/fault.ts';
 import { deviceKey } from '../../model/usb.ts';
-import type { SaveOptions } from '../driver.ts';
+import type { DiskConfig } from '../../model/vm.ts';
+import type { SaveOptions, SaveReport } from '../driver.ts';
 import { whyNoSaveTarget } from '../save-target.ts';
-import { unpauseDomain, type XenHost } from './host.ts';
+import { DISKS_HINT, disksRefusal, ignoredDisksWarning, stampDisks, writableDisks } from '../saved-disks.ts';
+import { describeDomain, unpauseDomain, type XenHost } from './host.ts';
 import type { LivingDomain } from './roster.ts';
 import { SaveFollower } from './save-follower.ts';
 import { identityOf, putBack, removeSaveNote, type SaveNote, writeSaveNote } from './save-note.ts';
 import { MAGIC, SaveStreamError } from './save-stream.ts';
+import { formatTrailer, GrowingChecksum, xenVersion } from './save-trailer.ts';
+import { parseSavedConfig } from './saved-config.ts';
 import { isSaveOf, killHelperOf, listCommands } from './xl-processes.ts';
 
 export interface SaveInput {
@@ -29,6 +33,34 @@ const STALL_MS = 90_000;
 const FOREVER_MS = 2 ** 31 - 1;
 const LOOK_MS = 50;
 
+/** Why no disk of a Xen guest gets a snapshot. */
+const NO_SNAPSHOT = 'xl saves the memory of a guest and knows no moment of its disks';
+
+/**
+ * Looks whether a save can begin, and gives the writable disks. Touches nothing. @throws Fault `vm.save_failed`; as
+ * `describeDomain` does
+ */
+export async function checkSave({
+  host,
+  domain,
+  path,
+  options,
+}: Pick<SaveInput, 'host' | 'domain' | 'path'> & {
+  readonly options: Pick<SaveOptions, 'afterwards' | 'disks' | 'signal'>;
+}): Promise<readonly DiskConfig[]> {
+  const { name: vm } = domain;
+  const why = await whyNoSaveTarget(path, MAGIC);
+  if (why !== undefined) throw new Fault('vm.save_failed', { vm, file: path, what: why });
+  const { settings, omits } = await describeDomain(host, domain, { signal: options.signal });
+  const writable = writableDisks(settings.disks ?? []);
+  if (options.afterwards === 'stopped' || options.disks === 'ignore') return writable;
+  if (writable.length > 0) throw disksRefusal(vm, path, writable, NO_SNAPSHOT);
+  const untold = omits.find((part) => part.startsWith('the disk '));
+  if (untold === undefined) return writable;
+  const what = `it has ${untold} of a kind that is not known, which may be newer than its memory when it is restored`;
+  throw new Fault('vm.save_failed', { vm, file: path, what }, { hint: DISKS_HINT });
+}
+
 /**
  * Saves the domain; it is paused and whole afterwards if it is to stop, else as it was. The guest does not run while its
  * memory is copied: xl saves no other way.
@@ -39,9 +71,10 @@ const LOOK_MS = 50;
  *
  * @throws Fault `vm.save_failed`, `vm.died`, `vm.no_domain`, `aborted`
  */
-export async function saveXen(input: SaveInput): Promise<void> {
+export async function saveXen(input: SaveInput): Promise<SaveReport> {
   const { host, domain, path, options } = input;
   const { uuid, name } = domain;
+  const { clock } = host;
   const { signal, afterwards } = options;
   const what = `The save of VM ${name}`;
   const aborted = () => new Fault('aborted', { what }, { cause: signal?.reason });
@@ -51,7 +84,7 @@ export async function saveXen(input: SaveInput): Promise<void> {
     const why = await whyNoSaveTarget(path, MAGIC);
     if (why !== undefined) throw refuse(why);
   };
-  await checkTarget();
+  const writable = await checkSave(input);
   const { attachments, controllers } = await host.usb.observe(domain, { signal });
   const kinds = new Set(controllers.map(({ sharesPortNumbers }) => sharesPortNumbers === true));
   if (kinds.size > 1)
@@ -62,29 +95,43 @@ export async function saveXen(input: SaveInput): Promise<void> {
   const paths = host.pathsOf(uuid);
   const wasRunning = domain.run === 'running';
   let hasBegun = false;
+  let beganAt = 0;
+  const report = (): SaveReport => {
+    const pausedMs = wasRunning ? Math.round(clock.monotonic() - beganAt) : 0;
+    const isUncovered = afterwards === 'running' && writable.length > 0;
+    return { pausedMs, isLive: false, warnings: isUncovered ? [ignoredDisksWarning(name, writable)] : [] };
+  };
   try {
     await replaceFile(path, async (file) => {
       const note: SaveNote = { path: resolve(path), afterwards, wasRunning };
       await writeSaveNote(paths, note);
       hasBegun = true;
-      await writeState(input, file);
+      beganAt = clock.monotonic();
+      await writeState(input, file, writable);
       if (signal?.aborted) throw aborted();
       await checkTarget(); // Minutes may have passed, and other hands made a file there.
       await writeSaveNote(paths, { ...note, file: identityOf(await file.stat({ bigint: true })) });
     });
-    if (afterwards === 'stopped') return options.onWritten?.();
+    if (afterwards === 'stopped') {
+      options.onWritten?.();
+      return report();
+    }
     if (wasRunning) await unpauseDomain(host, uuid);
+    const made = report();
     await removeSaveNote(paths);
+    return made;
   } catch (error) {
     throw hasBegun ? await giveUp(input, wasRunning, error) : saveFault(error, input);
   }
 }
 
-/** Has xl write the state into the file. The domain is paused then. */
-async function writeState(input: SaveInput, file: FileHandle): Promise<void> {
+/** Has xl write the state into the file, and puts the trailer behind it. The domain is paused then. */
+async function writeState(input: SaveInput, file: FileHandle, writable: readonly DiskConfig[]): Promise<void> {
   const { host, domain, abandon } = input;
   const what = `The save of VM ${domain.name}`;
-  await using follower = new SaveFollower(await open(`/proc/self/fd/${file.fd}`, 'r'));
+  const reading = await open(`/proc/self/fd/${file.fd}`, 'r');
+  await using follower = new SaveFollower(reading);
+  const checksum = new GrowingChecksum(reading);
   const stall = new AbortController();
   const ended = new AbortController();
   let trouble: unknown;
@@ -92,7 +139,7 @@ async function writeState(input: SaveInput, file: FileHandle): Promise<void> {
     const words = ['save', '-p', String(domain.domid), '/dev/fd/3'];
     const signal = AbortSignal.any([stall.signal, abandon]);
     const saving = host.xl.run(words, { what, timeoutMs: FOREVER_MS, signal, files: [file.fd] });
-    const watching = watchOver(input, follower, ended.signal).catch((error: unknown) => {
+    const watching = watchOver(input, follower, checksum, ended.signal).catch((error: unknown) => {
       trouble = error;
       if (isFault(error, 'timeout')) stall.abort();
     });
@@ -106,6 +153,16 @@ async function writeState(input: SaveInput, file: FileHandle): Promise<void> {
     host.roster.touch();
   }
   if ((await follower.look()) !== 'whole') throw new SaveStreamError('xl ended well before the end of the state');
+  await checksum.catchUp();
+  const saved = parseSavedConfig(follower.untrustedConfig);
+  if (saved === undefined) throw new SaveStreamError('the config in it is not understood');
+  const { bytes: streamBytes } = follower;
+  const { uuid, name } = domain;
+  const trailer = formatTrailer({
+    ...{ uuid, name, driver: 'xen', xen: await xenVersion(), topology: saved.topology },
+    ...{ disks: await stampDisks(writable), createdAt: host.clock.now(), streamBytes, crc32: checksum.value },
+  });
+  await file.write(trailer, 0, trailer.length, streamBytes);
 }
 
 /**
@@ -118,7 +175,12 @@ async function writeState(input: SaveInput, file: FileHandle): Promise<void> {
  *
  * @throws Fault `timeout`, `aborted`, `hypervisor.failed`; SaveStreamError
  */
-async function watchOver(input: SaveInput, follower: SaveFollower, ended: AbortSignal): Promise<void> {
+async function watchOver(
+  input: SaveInput,
+  follower: SaveFollower,
+  checksum: GrowingChecksum,
+  ended: AbortSignal,
+): Promise<void> {
   const { host, domain, options } = input;
   const { clock, xl } = host;
   const { signal, onProgress } = options;
@@ -132,6 +194,8 @@ async function watchOver(input: SaveInput, follower: SaveFollower, ended: AbortS
       movedAt = clock.monotonic();
       bytes = follower.bytes;
       onProgress?.(bytes, undefined);
+      // Meanwhile, so that little is left to be read when xl is at its end.
+      await checksum.catchUp(bytes);
     } else if (clock.monotonic() - movedAt > STALL_MS) {
       throw new Fault('timeout', { what: `A sign of life in the save of VM ${domain.name}`, seconds: STALL_MS / 1000 });
     }

@@ -6,6 +6,7 @@ import { errnoOf, Fault, isFault, reasonOf } from '../../lib/fault.ts';
 import { type VmConfig, virtModeOf } from '../../model/vm.ts';
 import type { StartOptions } from '../driver.ts';
 import { type HostFirmware, readHostFirmware } from '../host-firmware.ts';
+import { CHANGED_HINT, whyDiskChanged } from '../saved-disks.ts';
 import { checkVmFiles } from '../vm-files.ts';
 import { removeBuildNote, writeBuildNote } from './build-note.ts';
 import { makeCfg } from './cfg.ts';
@@ -39,11 +40,25 @@ export async function startXen(host: XenHost, config: VmConfig, options: StartOp
   if (restoreFrom === undefined) return build(host, config, options, undefined);
   const saved = await openSaveFile(restoreFrom, config, signal);
   try {
+    await checkDisks(restoreFrom, saved, config, options);
+    if (saved.trailer === undefined) options.onWarning?.(`The save ${restoreFrom} has no checksum: xl made it alone.`);
     // The guest goes on with the controllers that it had, whatever its config has become.
     await build(host, { ...config, usbControllers: saved.saved.controllers }, options, saved);
   } finally {
     await saved.file.close();
   }
+}
+
+/** Refuses a guest whose disks have changed since its save. @throws Fault `vm.save_invalid` */
+async function checkDisks(
+  file: string,
+  { trailer }: OpenSaveFile,
+  { disks }: VmConfig,
+  options: StartOptions,
+): Promise<void> {
+  if (trailer === undefined || options.disks === 'ignore') return;
+  const what = await whyDiskChanged(trailer.disks, disks);
+  if (what !== undefined) throw new Fault('vm.save_invalid', { file, what }, { hint: CHANGED_HINT });
 }
 
 /**

@@ -1,5 +1,6 @@
 /** A driver of one domain that does what a test says, and a monitor around it. For the tests of this room only. */
-import type { Death, Domain, Driver, SaveOptions, StartOptions, Waiting } from '../../hypervisor/driver.ts';
+import { rm } from 'node:fs/promises';
+import type { Death, Domain, Driver, SaveOptions, SaveReport, StartOptions, Waiting } from '../../hypervisor/driver.ts';
 import { ManualClock } from '../../lib/clock.ts';
 import { Fault } from '../../lib/fault.ts';
 import { silentLog } from '../../lib/log.ts';
@@ -10,7 +11,20 @@ import type { DeathNotice, MonitorTiming, PowerMemory } from '../vm-context.ts';
 
 export const UUID = parseUuid('0b7b6e35-6d3c-4b5e-9a6c-0a4e4a1f0c11');
 export const BOOT = 'boot-now';
-type Method = 'find' | 'start' | 'pause' | 'unpause' | 'requestShutdown' | 'reset' | 'destroy' | 'save';
+type Method =
+  | 'find'
+  | 'start'
+  | 'pause'
+  | 'unpause'
+  | 'requestShutdown'
+  | 'reset'
+  | 'destroy'
+  | 'save'
+  | 'checkSave'
+  | 'discardSave';
+
+/** Calls that change no domain: not worth a line among `calls`. */
+const LOOKS: ReadonlySet<Method> = new Set<Method>(['find', 'checkSave', 'discardSave']);
 
 /** A call that stands still until the test lets it go. */
 interface Hold {
@@ -41,6 +55,7 @@ export class ScriptedDriver implements Driver {
   domain: Domain | undefined;
   /** Paths of whole save files. */
   readonly saves = new Set<string>();
+  canSaveLive = true;
   /** What the guest does when its power button is pressed. */
   onPowerButton: () => void = () => this.die({ reason: 'halt' });
   /** At this point, counted from 1, before or after an effect, calls stop for ever: the daemon is killed there. */
@@ -138,7 +153,7 @@ export class ScriptedDriver implements Driver {
     await this.#point();
   }
 
-  async save(_uuid: string, path: string, options: SaveOptions): Promise<void> {
+  async save(_uuid: string, path: string, options: SaveOptions): Promise<SaveReport> {
     await this.#step('save', options.signal);
     this.#living();
     options.onProgress?.(100, 100);
@@ -148,11 +163,23 @@ export class ScriptedDriver implements Driver {
     await this.#point();
     if (options.afterwards === 'stopped') this.domain = undefined;
     await this.#point();
+    return { pausedMs: 1_250, isLive: this.canSaveLive && options.isLive === true, warnings: [] };
+  }
+
+  async checkSave(_uuid: string, _path: string, { signal }: Waiting): Promise<void> {
+    await this.#step('checkSave', signal);
+    this.#living();
+  }
+
+  async discardSave(_uuid: string, path: string): Promise<void> {
+    await this.#step('discardSave', undefined);
+    this.saves.delete(path);
+    await rm(path, { force: true });
   }
 
   async #step(method: Method, signal: AbortSignal | undefined): Promise<void> {
     await this.#point();
-    if (method !== 'find') this.calls.push(method);
+    if (!LOOKS.has(method)) this.calls.push(method);
     const held = this.#holds.get(method)?.shift();
     if (held?.isDeaf) return await held.until;
     if (held !== undefined) await Promise.race([held.until, aborted(signal)]);

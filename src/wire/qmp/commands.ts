@@ -150,6 +150,20 @@ export interface QmpCommands {
   'blockdev-add': { args: Open<{ readonly driver: string; readonly 'node-name'?: string }>; returns: None };
   'blockdev-del': { args: { readonly 'node-name': string }; returns: None };
   'query-named-block-nodes': { args: { readonly flat?: boolean }; returns: readonly QmpBlockNode[] };
+  /** All of them, or none. `device` is the name of a root node. */
+  transaction: {
+    args: {
+      readonly actions: readonly {
+        readonly type: 'blockdev-snapshot-internal-sync';
+        readonly data: { readonly device: string; readonly name: string };
+      }[];
+    };
+    returns: None;
+  };
+  'blockdev-snapshot-delete-internal-sync': {
+    args: { readonly device: string; readonly name: string };
+    returns: { readonly id: string; readonly name: string };
+  };
   'chardev-add': {
     args: { readonly id: string; readonly backend: { readonly type: string; readonly data: QmpValue } };
     returns: { readonly pty?: string };
@@ -160,6 +174,8 @@ export interface QmpCommands {
   /** Replies when the migration has *begun*; its end is the event MIGRATION, if the capability `events` is on. */
   migrate: { args: { readonly uri: string }; returns: None };
   migrate_cancel: { args: None; returns: None };
+  /** Goes on with one that has paused before its end (capability `pause-before-switchover`). */
+  'migrate-continue': { args: { readonly state: 'pre-switchover' }; returns: None };
   'migrate-incoming': { args: { readonly uri: string }; returns: None };
   'migrate-set-parameters': { args: QmpMigrationParameters; returns: None };
   'migrate-set-capabilities': {
@@ -210,11 +226,14 @@ export const QMP_RETURN_SHAPES: Readonly<Record<QmpCommandName, 'array' | 'objec
   'blockdev-add': 'object',
   'blockdev-del': 'object',
   'query-named-block-nodes': 'array',
+  transaction: 'object',
+  'blockdev-snapshot-delete-internal-sync': 'object',
   'chardev-add': 'object',
   'chardev-remove': 'object',
   'query-chardev': 'array',
   migrate: 'object',
   migrate_cancel: 'object',
+  'migrate-continue': 'object',
   'migrate-incoming': 'object',
   'migrate-set-parameters': 'object',
   'migrate-set-capabilities': 'object',

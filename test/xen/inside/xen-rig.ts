@@ -92,6 +92,16 @@ export async function makeXenRig({ virtMode, devices }: XenRigOptions): Promise<
       if (file !== undefined) await writeFile(file, Buffer.alloc(STICK_BYTES, made));
       return makeSoftwareDevice({ kind, busid: `1-${made}`, serial, file });
     },
+    savesLive: 'never',
+    setsClock: true,
+    disks: {
+      canSnapshot: false,
+      make: async () => {
+        const path = join(folder, `disk-${++made}.raw`);
+        await writeFile(path, Buffer.alloc(STICK_BYTES));
+        return { path, format: 'raw', target: 'xvda', isReadOnly: false, kind: 'disk' };
+      },
+    },
     guest,
     resetMakesNewDomain: true,
     async boot(driver, config) {

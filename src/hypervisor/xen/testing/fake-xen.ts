@@ -49,6 +49,10 @@ export class FakeXen {
   readonly words: string[][] = [];
   /** How often xl listed the domains. */
   lists = 0;
+  /** How often it told what one is made of. */
+  records = 0;
+  /** The disks of every domain, as libxl prints them. */
+  disks: readonly object[] = [];
   /** In the place of what a command does: given its words behind the command. */
   readonly commands = new Map<string, Command>();
   /** What is in the next save. */
@@ -205,7 +209,8 @@ export class FakeXen {
       asked += chunk.toString();
       if (!asked.endsWith('\x01')) return;
       const [command = '', ...words] = asked.slice(0, -1).split('\0').slice(0, -1);
-      if (command === 'list') this.lists++;
+      if (command === 'list' && words[0] !== '-l') this.lists++;
+      else if (command === 'list') this.records++;
       else this.words.push([command, ...words]);
       void Promise.resolve()
         .then(() => (this.commands.get(command) ?? this.#usual(command))(words))
@@ -218,7 +223,7 @@ export class FakeXen {
 
   #usual(command: string): Command {
     const usual: Readonly<Record<string, Command>> = {
-      list: () => printing(this.listing()),
+      list: (words) => printing(words[0] === '-l' ? this.#record(words[1]) : this.listing()),
       create: (words) => this.#build(words),
       restore: (words) => this.#build(words),
       pause: (words) => this.#change(words, (domain) => void domain.pauses++),
@@ -250,6 +255,17 @@ export class FakeXen {
     return [HEADER, ...rows, ''].join('\n');
   }
 
+  /** What `xl list -l` prints of a domain. */
+  #record(domid: string | undefined): string {
+    const domain = this.domains.find((other) => String(other.domid) === domid);
+    const config: unknown = domain && JSON.parse(this.#configOf(domain));
+    return `${JSON.stringify([{ domid: domain?.domid, config }])}\n`;
+  }
+
+  #configOf({ uuid, name }: FakeDomain): string {
+    return JSON.stringify({ ...(JSON.parse(sampleConfig(uuid, { name })) as object), disks: this.disks });
+  }
+
   async #build(words: readonly string[]): Promise<string> {
     const cfgFile = words.find((word) => !word.startsWith('-')) ?? '';
     const { name, uuid } = parseCfg(await readFile(cfgFile, 'utf8'));
@@ -269,7 +285,7 @@ export class FakeXen {
   async #save(words: readonly string[]): Promise<string> {
     return this.#change(words, async (domain) => {
       const file = join(this.folder, 'next.save');
-      await writeFile(file, this.save ?? sampleSave({ config: sampleConfig(domain.uuid, { name: domain.name }) }));
+      await writeFile(file, this.save ?? sampleSave({ config: this.#configOf(domain) }));
       domain.pauses = 1;
     }).then((ending) => `cat ${join(this.folder, 'next.save')} > ${words.at(-1)} || exit 1; ${ending}`);
   }
