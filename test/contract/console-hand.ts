@@ -19,6 +19,7 @@ const PING_TIMEOUT_MS = 500;
 const MAX_PING_TIMEOUT_MS = 4_000;
 /** After a while without an answer a question is put again: a serial port may sleep over the first one after a save. */
 const ASK_AGAIN_MS = 3_000;
+const SHELL_AGAIN_MS = 15_000;
 const TYPING_MS = 500;
 
 /** Makes the hand of one domain whose guest is the lab's (lab/guest.ts). */
@@ -41,12 +42,15 @@ export function consoleHand({ connect, bootTimeoutMs, kill }: ConsoleHandOptions
     pollUntil({ what: `The answer of the guest to "${words}"`, timeoutMs: ANSWER_TIMEOUT_MS, everyMs: 10 }, () =>
       ask(words, answer, ASK_AGAIN_MS).catch(() => undefined),
     );
-  const shell = (command: string) =>
-    use(async (console) => {
-      const { status, lines } = await console.shell(command, ANSWER_TIMEOUT_MS);
-      if (status !== 0) throw new Error(`"${command}" ended with ${status} in the guest: ${lines.join(' ')}`);
-      return lines;
-    });
+  /** Runs a command that may be run twice: it is given again when no answer comes. */
+  const shell = async (command: string) => {
+    const waiting = { what: `The end of "${command}" in the guest`, timeoutMs: 2 * ANSWER_TIMEOUT_MS, everyMs: 10 };
+    const { status, lines } = await pollUntil(waiting, () =>
+      use((console) => console.shell(command, SHELL_AGAIN_MS)).catch(() => undefined),
+    );
+    if (status !== 0) throw new Error(`"${command}" ended with ${status} in the guest: ${lines.join(' ')}`);
+    return lines;
+  };
   const end = (words: string, answer: RegExp) => async () => {
     await ask(words, answer, ANSWER_TIMEOUT_MS);
   };

@@ -129,11 +129,13 @@ export function testSaving(current: () => Context): void {
     await current().checkRuns(config.uuid);
   });
 
-  test('a checkpoint of a paused domain leaves it paused', async () => {
+  test('a checkpoint of a paused domain leaves it paused, again and again', async () => {
     const context = current();
     await context.driver.pause(config.uuid);
-    await context.driver.save(config.uuid, fileOf('paused.save'), { afterwards: 'running' });
-    assert.equal((await context.find(config.uuid)).run, 'paused');
+    for (let i = 0; i < 2; i++) {
+      const { pausedMs } = await context.driver.save(config.uuid, fileOf('paused.save'), { afterwards: 'running' });
+      assert.deepEqual([pausedMs, (await context.find(config.uuid)).run], [0, 'paused']);
+    }
     await context.driver.unpause(config.uuid);
     await context.checkRuns(config.uuid);
   });

@@ -216,14 +216,12 @@ export class QemuDriver implements Driver {
     for (const listener of this.#listeners) listener(hint);
   };
 
-  /** Removes snapshots: by QEMU while it has the images open, else by qemu-img. @throws Fault `hypervisor.failed` */
+  /** @throws Fault `hypervisor.failed` */
   async #removeSnapshots(domain: QemuDomain, snapshots: readonly DiskSnapshot[]): Promise<void> {
-    if (!domain.isAlive) for (const snapshot of snapshots) await this.#img.remove(snapshot);
-    else if (snapshots.length > 0) {
-      await removeSnapshots(await domain.session(), snapshots).catch(async (error: unknown) => {
-        throw await domain.translate(error);
-      });
-    }
+    if (snapshots.length === 0) return;
+    await removeSnapshots(await domain.session(), snapshots).catch(async (error: unknown) => {
+      throw await domain.translate(error);
+    });
   }
 
   #pathsOf(uuid: VmUuid): DomainPaths {

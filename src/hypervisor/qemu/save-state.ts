@@ -77,7 +77,7 @@ export async function writeState(input: StateInput): Promise<WrittenState> {
   const { domain, session, snapshots, options, clock } = input;
   const mustPause = snapshots.length > 0;
   if (!options.isLive) await session.execute('stop');
-  if (mustPause) await activateImages(session);
+  await activateImages(session); // A guest that was paused in its last save cannot be migrated, either.
   await session.execute('migrate-set-parameters', { 'max-bandwidth': MAX_BANDWIDTH });
   await session.execute('migrate-set-capabilities', {
     capabilities: [

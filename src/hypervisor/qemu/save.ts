@@ -51,7 +51,7 @@ interface DiskPlan {
   readonly takesSnapshots: boolean;
 }
 
-/** A save that is done, and the snapshots of the save whose place its file took. */
+/** A save that is done, and the snapshots of the save whose place its file took: they are to be removed. */
 export interface SaveOutcome {
   readonly report: SaveReport;
   readonly outdated: readonly DiskSnapshot[];
@@ -130,14 +130,17 @@ export async function saveQemu(input: SaveInput): Promise<SaveOutcome> {
       await checkTarget(path, refuse); // Minutes may have passed, and other hands made a file there.
     });
     if (afterwards === 'stopped') {
-      pausedMs = standstill.ms;
+      pausedMs = note.wasRunning ? standstill.ms : 0;
       options.onWritten?.();
       domain.savedTo = note.path;
     } else await removeSaveNote(domain.paths);
     const isUncovered = afterwards === 'running' && !plan.takesSnapshots && plan.writable.length > 0;
+    const outdated = older?.uuid === domain.uuid ? snapshotsOf(older.disks, plan.origin.disks) : [];
     const warnings = isUncovered ? [ignoredDisksWarning(vm, plan.writable)] : [];
+    // To remove them would change the disks, which the file that was just written has noted as they are.
+    if (afterwards === 'stopped') warnings.push(...outdated.map(stayingSnapshot));
     const report = { pausedMs: Math.round(pausedMs), isLive: options.isLive === true, warnings };
-    return { report, outdated: older?.uuid === domain.uuid ? snapshotsOf(older.disks, plan.origin.disks) : [] };
+    return { report, outdated: afterwards === 'stopped' ? [] : outdated };
   } catch (error) {
     throw await giveUp(input, note, error);
   } finally {
@@ -148,6 +151,10 @@ export async function saveQemu(input: SaveInput): Promise<SaveOutcome> {
 async function checkTarget(path: string, refuse: (why: string) => Fault): Promise<void> {
   const why = await whyNoSaveTarget(path, MAGIC);
   if (why !== undefined) throw refuse(why);
+}
+
+function stayingSnapshot({ path, name }: DiskSnapshot): string {
+  return `A snapshot of the save that was in that place stays in ${path}; when the VM is back: qemu-img snapshot -d ${name}.`;
 }
 
 function nodesOf({ origin, writable }: DiskPlan, name: string): NodeSnapshot[] {

@@ -49,8 +49,8 @@ export async function removeSnapshots(session: QmpSession, snapshots: readonly N
 }
 
 /**
- * Makes the images of a paused guest usable: after a migration QEMU 7.2 has given them away, and writing to one is an
- * assertion that ends it. The only way back is `cont`, so that such a guest runs for an instant.
+ * Makes the images of a paused guest usable: after a migration QEMU 7.2 has given them away, writing to one is an assertion
+ * that ends it, and it refuses the next migration. The only way back is `cont`, so that such a guest runs for an instant.
  */
 export async function activateImages(session: QmpSession): Promise<void> {
   const { status } = await session.execute('query-status');
