@@ -22,7 +22,7 @@ const VM = 'bench';
 const BOOT_TIMEOUT_MS = 180_000;
 const RUN_TIMEOUT_MS = 30_000;
 const POLL_MS = 1;
-const ROUNDS = { rounds: 15, warmUps: 2 };
+const ROUNDS = { rounds: 10, warmUps: 1 };
 
 export const saving: Benchmark = {
   name: 'saving',

@@ -90,8 +90,8 @@ export function consoleHand({ connect, bootTimeoutMs, kill }: ConsoleHandOptions
       await shell(`printf %s ${word} | dd of=/dev/${target} bs=512 count=1 conv=sync,fsync 2>/dev/null && sync`);
     },
     readDisk: async (target) => {
-      const words = `echo 3 >/proc/sys/vm/drop_caches; dd if=/dev/${target} bs=512 count=1 2>/dev/null | tr -d '\0'`;
-      return (await shell(words)).join('');
+      const words = `echo 3 >/proc/sys/vm/drop_caches; dd if=/dev/${target} bs=512 count=1 2>/dev/null`;
+      return (await shell(words)).join('').replaceAll('\0', '');
     },
     seconds: async () => Number((await shell('date +%s')).join('')),
     powerOff: end('poweroff', /USHER-GUEST poweroff/),
