@@ -184,6 +184,26 @@ test('autostart: with the host, once for each boot, and not what says shutdown',
   assert.equal((await unwanted.details()).state, 'halted');
 });
 
+test('a save says how long the guest stood still; one over a disk without snapshots is refused, unless told to', async () => {
+  const disk = join(stage.home, 'raw.img');
+  await writeFile(disk, 'then');
+  const vm = await makeVm([`disk = ${disk}:raw:hda:w:disk`]);
+  await vm.start();
+  const device = await plugFor(vm);
+  const [file, { socket }] = [join(stage.home, 'disk.save'), await vm.details()];
+  assert.match(await say(socket, `checkpoint file=${file}\n`), /^error vm\.save_failed .*raw\.img.*disks=ignore/);
+  assert.equal((await deviceOf(device)).state, 'attached', 'it was refused before the device had to leave');
+  const answer = await say(socket, `checkpoint file=${file} disks=ignore live=true\n`);
+  assert.match(answer, /^stood still for \d+\.\d{3} s\nwarning: The file has the memory of VM \S+ alone[^\n]*\nok\n$/);
+  assert.match(await stage.usher('vm', 'suspend', vm.name, '--live'), /stood still for \d/);
+  await stage.usher('vm', 'destroy', vm.name);
+  await writeFile(disk, 'later');
+  const refused = await stage.try('vm', 'restore', vm.name, '--file', file);
+  assert.deepEqual([refused.status, /has changed since/.test(refused.stderr)], [2, true], refused.stderr);
+  await stage.usher('vm', 'restore', vm.name, '--file', file, '--ignore-disks');
+  assert.deepEqual([(await vm.details()).state, existsSync(file)], ['running', false]);
+});
+
 test('the monitor socket takes text: status, pause, unpause, a refusal, help, quit', async () => {
   const vm = await makeVm([]);
   await vm.start();

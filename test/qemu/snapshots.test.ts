@@ -1,12 +1,14 @@
 /** The snapshots that a checkpoint leaves in qcow2 images: taken, gone back to, and removed with the file; never half. */
 import assert from 'node:assert/strict';
-import { open } from 'node:fs/promises';
+import { open, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import type { Driver } from '../../src/hypervisor/driver.ts';
 import { formatHeader, HEADER_BYTES, readSaveHeader } from '../../src/hypervisor/qemu/save-file.ts';
+import { takeSnapshots } from '../../src/hypervisor/qemu/snapshots.ts';
 import { exec } from '../../src/lib/exec.ts';
 import type { VmConfig } from '../../src/model/vm.ts';
+import { connectQmp } from '../../src/wire/qmp/session.ts';
 import { refuses } from '../contract/context.ts';
 import { makeQemuRig, type QemuRig } from '../contract/qemu-rig.ts';
 
@@ -119,6 +121,23 @@ test('a restore goes back to them; one that fails, or is refused, leaves the dis
   await exec(['qemu-img', 'snapshot', '-d', name, config.disks[1]?.path ?? ''], { timeoutMs: 60_000 });
   await assert.rejects(restore(), /no longer has the snapshot/);
   assert.equal(await holdsAll(config, 3), true);
+});
+
+test('a daemon that died in a checkpoint is followed by one that removes them', async () => {
+  const { config, file: path } = await start();
+  const runtime = rig.runtimeOf(config.uuid);
+  await driver.close();
+  const snapshots = ['disk-0', 'disk-1'].map((node) => ({ node, name: `usher-${config.uuid}` }));
+  const session = await connectQmp(join(runtime, 'qmp.sock'));
+  await takeSnapshots(session, snapshots);
+  session.close();
+  const note = { saveId: config.uuid, path, afterwards: 'running', wasRunning: false, snapshots };
+  await writeFile(join(runtime, 'save.json'), JSON.stringify(note));
+  assert.equal((await snapshotsOf(config)).length, 1);
+  driver = await rig.openDriver();
+  assert.equal((await driver.find(config.uuid))?.run, 'paused');
+  assert.deepEqual(await snapshotsOf(config), []);
+  await driver.destroy(config.uuid);
 });
 
 async function writeHeader(path: string, header: Buffer): Promise<void> {
