@@ -179,7 +179,7 @@ export const OPERATIONS = {
       isLive: optional(v.boolean()),
       disks: optional(v.picklist(['ignore'])),
     }),
-    doc: 'Saves a VM to a file and lets it go on, with a snapshot of each writable disk; where that cannot be it is refused, unless disks are ignored. The guest runs while its memory is copied where the driver can, unless told not to (isLive: false). Legal when it runs or is paused.',
+    doc: 'Saves a VM to a file and lets it go on, with a snapshot of each writable disk; where that cannot be it is refused, unless disks are ignored. The guest runs while its memory is copied where the driver can do so without any risk, or when told to (isLive). Legal when it runs or is paused.',
   },
   'vm.console': {
     class: 'control',

@@ -77,7 +77,10 @@ export interface Waiting {
 export interface SaveOptions extends Waiting {
   /** What the domain does afterwards: `stopped` ends it (suspend), `running` lets it go on (checkpoint). */
   readonly afterwards: 'stopped' | 'running';
-  /** Lets the guest run while its memory is copied, where the driver can; it stands still for the rest only. */
+  /**
+   * Lets the guest run while its memory is copied, where the driver can; it stands still for the rest only. Absent: if it
+   * goes on afterwards, and the driver can do it without any risk.
+   */
   readonly isLive?: boolean | undefined;
   /**
    * What becomes of the writable disks of a domain that goes on. Absent: a snapshot of the same moment is taken of each,

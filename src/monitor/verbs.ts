@@ -13,7 +13,7 @@ export interface VerbArgs {
   readonly file?: string | undefined;
   /** restore: keep the save file. */
   readonly isKept?: boolean | undefined;
-  /** suspend, checkpoint: let the guest run while its memory is copied. Default: a checkpoint does, a suspend does not. */
+  /** suspend, checkpoint: let the guest run while its memory is copied. Default: the driver's choice (SaveOptions). */
   readonly isLive?: boolean | undefined;
   /** checkpoint: save though a disk gets no snapshot; restore: go on though a disk has changed, and revert none. */
   readonly disks?: 'ignore' | undefined;
@@ -72,7 +72,7 @@ export const EXECUTORS: { readonly [V in Verb]: (vm: VmContext, turn: VerbTurn) 
   async suspend(vm, turn) {
     const file = neededFile(turn);
     const { signal, onProgress, args } = turn;
-    const { isLive = false } = args;
+    const { isLive } = args;
     const before = vm.record.read();
     let isWritten = false;
     const onWritten = () => {
@@ -97,7 +97,7 @@ export const EXECUTORS: { readonly [V in Verb]: (vm: VmContext, turn: VerbTurn) 
   async checkpoint(vm, turn) {
     const file = neededFile(turn);
     const { signal, onProgress, args } = turn;
-    const { isLive = true, disks } = args;
+    const { isLive, disks } = args;
     const options = { afterwards: 'running', isLive, disks, signal, onProgress } as const;
     tellOfSave(vm, turn, await vm.driver.save(vm.uuid, file, options));
   },

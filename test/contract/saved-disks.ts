@@ -102,7 +102,7 @@ export function testSavedDisks(current: () => Context): void {
     const write = async (word: string) => await guest.writeDisk?.(disk.target, word);
     const file = fileOf('snapshot.save');
     await write('then');
-    await driver.save(uuid, file, { afterwards: 'running', isLive: true });
+    await driver.save(uuid, file, { afterwards: 'running' });
     for (let i = 0; i < 2; i++) {
       await goesOn();
       await write('later');

@@ -188,14 +188,16 @@ export const VM_COMMANDS: readonly CommandSpec[] = [
     about: { operation: 'vm.checkpoint' },
     args: [VM, { name: 'file', doc: 'where to save it', completion: 'file' }],
     options: [
+      { flags: '--live', doc: 'let the guest run while its memory is copied, whatever the risk' },
       { flags: '--still', doc: 'stop the guest while its memory is copied' },
       { flags: '--ignore-disks', doc: 'save the memory though a disk gets no snapshot' },
     ],
     examples: ['usher vm checkpoint work /srv/work-monday.save'],
     async run(context) {
       const client = await context.daemon();
-      const still = context.options['still'] === true ? { isLive: false } : {};
-      const params = { vm: word(context, 0), file: resolve(word(context, 1)), ...still, ...ignoredDisks(context) };
+      const { live, still } = context.options;
+      const how = live === true ? { isLive: true } : still === true ? { isLive: false } : {};
+      const params = { vm: word(context, 0), file: resolve(word(context, 1)), ...how, ...ignoredDisks(context) };
       return told(context, await client.call('vm.checkpoint', params, progressOf(context)));
     },
   },

@@ -63,6 +63,7 @@ export interface StateInput {
   readonly session: QmpSession;
   readonly file: FileHandle;
   readonly options: SaveOptions;
+  readonly isLive: boolean;
   /** To be taken when the guest stands still and before its last page is copied. */
   readonly snapshots: readonly NodeSnapshot[];
   readonly standstill: Standstill;
@@ -74,9 +75,9 @@ export interface StateInput {
  * stands still from the start. @throws Fault `hypervisor.failed`, `aborted`, `timeout`; QmpError, system errors
  */
 export async function writeState(input: StateInput): Promise<WrittenState> {
-  const { domain, session, snapshots, options, clock } = input;
+  const { domain, session, snapshots, options, isLive, clock } = input;
   const mustPause = snapshots.length > 0;
-  if (!options.isLive) await session.execute('stop');
+  if (!isLive) await session.execute('stop');
   await activateImages(session); // A guest that was paused in its last save cannot be migrated, either.
   await session.execute('migrate-set-parameters', { 'max-bandwidth': MAX_BANDWIDTH });
   await session.execute('migrate-set-capabilities', {

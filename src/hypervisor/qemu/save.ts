@@ -43,6 +43,13 @@ export type SaveCheck = Pick<SaveInput, 'domain' | 'path' | 'img'> & {
   readonly options: Pick<SaveOptions, 'afterwards' | 'disks' | 'signal'>;
 };
 
+/**
+ * QEMU's TCG notes which pages are dirty by the way; a processor that is interrupted between the look and the write can
+ * write to a page that was copied meanwhile, and that is not noted. KVM has no such gap.
+ */
+const EMULATED_WARNING =
+  'This guest is emulated (TCG), where a live save may miss a write: one in many such guests fails after its restore. Save it without live=true if that matters.';
+
 /** What is done about the disks. */
 interface DiskPlan {
   readonly origin: Origin;
@@ -103,6 +110,8 @@ export async function saveQemu(input: SaveInput): Promise<SaveOutcome> {
   if (attachments.length > 0)
     throw refuse(`${attachments.map(deviceKey).join(', ')} would be missing when it is restored`);
 
+  const isSafe = plan.origin.accelerator === 'kvm' || run !== 'running';
+  const { isLive = afterwards === 'running' && isSafe } = options;
   const session = await domain.session({ signal });
   const saveId = randomUUID();
   const snapshots = plan.takesSnapshots ? nodesOf(plan, snapshotNameOf(saveId)) : [];
@@ -115,7 +124,7 @@ export async function saveQemu(input: SaveInput): Promise<SaveOutcome> {
     await replaceFile(path, async (file) => {
       await writeSaveNote(domain.paths, note);
       const description = await describe(domain, session, plan);
-      const state = await writeState({ domain, session, file, options, snapshots, standstill, clock });
+      const state = await writeState({ domain, session, file, options, isLive, snapshots, standstill, clock });
       const disks = await describeDisks(plan, saveId);
       const goesOn = afterwards === 'running' && note.wasRunning;
       // All that the file needs of the guest is in it: bringing it to the disk is no reason to keep the guest waiting.
@@ -137,9 +146,10 @@ export async function saveQemu(input: SaveInput): Promise<SaveOutcome> {
     const isUncovered = afterwards === 'running' && !plan.takesSnapshots && plan.writable.length > 0;
     const outdated = older?.uuid === domain.uuid ? snapshotsOf(older.disks, plan.origin.disks) : [];
     const warnings = isUncovered ? [ignoredDisksWarning(vm, plan.writable)] : [];
+    if (isLive && !isSafe) warnings.push(EMULATED_WARNING);
     // To remove them would change the disks, which the file that was just written has noted as they are.
     if (afterwards === 'stopped') warnings.push(...outdated.map(stayingSnapshot));
-    const report = { pausedMs: Math.round(pausedMs), isLive: options.isLive === true, warnings };
+    const report = { pausedMs: Math.round(pausedMs), isLive, warnings };
     return { report, outdated: afterwards === 'stopped' ? [] : outdated };
   } catch (error) {
     throw await giveUp(input, note, error);

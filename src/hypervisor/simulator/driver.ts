@@ -129,7 +129,7 @@ export class SimulatorDriver implements Driver {
   }
 
   save(uuid: VmUuid, path: string, options: SaveOptions): Promise<SaveReport> {
-    const { afterwards, isLive = false } = options;
+    const { afterwards, isLive = afterwards === 'running' } = options;
     return this.#within(`The save to ${path}`, options.signal, async (signal) => {
       const plan = await this.#planSave(uuid, path, options, signal);
       const { config } = plan;
