@@ -22,7 +22,9 @@ const VM = 'bench';
 const BOOT_TIMEOUT_MS = 180_000;
 const RUN_TIMEOUT_MS = 30_000;
 const POLL_MS = 1;
-const ROUNDS = { rounds: 10, warmUps: 1 };
+/** A start is over at once; a save and a restore take seconds. */
+const STARTS = { rounds: 15, warmUps: 1 };
+const SAVES = { rounds: 5, warmUps: 1 };
 
 export const saving: Benchmark = {
   name: 'saving',
@@ -68,7 +70,7 @@ async function measurePauses(client: Client, home: Home) {
     await sleep(500); // The guest is to be at its work again.
     return (await client.call('vm.suspend', { vm: VM, file, isLive })).pausedMs;
   };
-  return await measureInTurns({ live: () => pause(true), plain: () => pause(false) }, ROUNDS);
+  return await measureInTurns({ live: () => pause(true), plain: () => pause(false) }, SAVES);
 }
 
 async function measureStarts(client: Client, home: Home, uuid: string) {
@@ -84,7 +86,7 @@ async function measureStarts(client: Client, home: Home, uuid: string) {
     await client.call('vm.destroy', { vm: VM });
     return end - begin;
   };
-  return await measureInTurns({ usher: byUsher, bare: () => startBare(argv, runtime) }, ROUNDS);
+  return await measureInTurns({ usher: byUsher, bare: () => startBare(argv, runtime) }, STARTS);
 }
 
 /** Starts QEMU with its words in a folder of its own, and gives how long it took until its QMP said that the guest runs. */
