@@ -6,11 +6,13 @@
 import * as v from 'valibot';
 import { ASSIGNMENT_MODES } from '../model/assignment.ts';
 import { SOFTWARE_KINDS } from '../model/usb.ts';
+import { TRIGGERS } from '../model/vm.ts';
 import type {
   AdoptView,
   AssignmentView,
   AuditVerification,
   AuditView,
+  ConfigView,
   ConsoleView,
   DeviceView,
   DoctorReport,
@@ -31,6 +33,7 @@ import type {
   TrialView,
   VmDetails,
   VmView,
+  VncView,
 } from './views.ts';
 
 /** Reads change nothing; writes change what is stored; control changes what runs. All but reads are audited. */
@@ -56,6 +59,8 @@ const pattern = text(1600);
 const seconds = v.pipe(v.number(), v.minValue(0), v.maxValue(86_400));
 const confirmSeconds = v.pipe(v.number(), v.minValue(1), v.maxValue(3600));
 const optional = v.exactOptional;
+/** A disk as the guest names it. */
+const target = v.pipe(v.string(), v.regex(/^(hd|sd|xvd)[a-z]$/, 'a disk such as hdc is expected'));
 /** More than a check needs: see `thinAnchors`. */
 export const MAX_ANCHORS = 10_000;
 const anchors = v.pipe(
@@ -114,6 +119,21 @@ export const OPERATIONS = {
     class: 'write',
     params: v.strictObject({ vm, autostart: v.boolean() }),
     doc: 'Marks a VM to be started with the host, or not.',
+  },
+  'vm.config': {
+    class: 'read',
+    params: v.strictObject({ vm, key: optional(text(64)) }),
+    doc: 'Tells the config that a VM is started with next: its file as it is now, with what was changed by "configure".',
+  },
+  'vm.configure': {
+    class: 'write',
+    params: v.strictObject({ vm, key: text(64), value: text(8192), isAdded: optional(v.boolean()) }),
+    doc: 'Changes a setting of the config that a VM is started with next, in the words of its file, which stays as it is; added: as one more line.',
+  },
+  'vm.reread': {
+    class: 'write',
+    params: v.strictObject({ vm, path: optional(path) }),
+    doc: 'Reads the config file of a VM again, or another that is its file from now on, and forgets what was changed by "configure".',
   },
   'vm.remove': {
     class: 'write',
@@ -180,6 +200,31 @@ export const OPERATIONS = {
       disks: optional(v.picklist(['ignore'])),
     }),
     doc: 'Saves a VM to a file and lets it go on, with a snapshot of each writable disk; where that cannot be it is refused, unless disks are ignored. The guest runs while its memory is copied where the driver can do so without any risk, or when told to (isLive). Legal when it runs or is paused.',
+  },
+  'vm.insert': {
+    class: 'control',
+    params: v.strictObject({ vm, target, file: path }),
+    doc: 'Puts a medium into a CD drive of a VM, in the place of the one that is there; legal when it runs or is paused. The config stays as it is.',
+  },
+  'vm.eject': {
+    class: 'control',
+    params: v.strictObject({ vm, target }),
+    doc: 'Takes the medium out of a CD drive of a VM; legal when it runs or is paused. The config stays as it is.',
+  },
+  'vm.memory': {
+    class: 'control',
+    params: v.strictObject({ vm, memoryMiB: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(16_777_216)) }),
+    doc: 'Has the guest of a VM give memory back, or take it again, until it has so much; legal when it runs, up to the memory that it was started with.',
+  },
+  'vm.trigger': {
+    class: 'control',
+    params: v.strictObject({ vm, trigger: v.picklist(TRIGGERS) }),
+    doc: 'Presses the power or sleep button of a VM, wakes it up, or gives it a non-maskable interrupt; legal when it runs.',
+  },
+  'vm.vnc': {
+    class: 'read',
+    params: v.strictObject({ vm }),
+    doc: 'Tells where the VNC display of a VM is, if it has one; legal when it runs or is paused.',
   },
   'vm.console': {
     class: 'control',
@@ -310,8 +355,9 @@ export const OPERATIONS = {
     params: v.strictObject({
       since: optional(v.pipe(v.number(), v.integer(), v.minValue(0))),
       isOnce: optional(v.boolean()),
+      vm: optional(vm),
     }),
-    doc: 'Sends the events after a number, then, unless once is enough, all that come, until the client hangs up.',
+    doc: 'Sends the events after a number, of all or of one VM; then, unless once is enough, all that come, until the client hangs up.',
   },
   'audit.list': {
     class: 'read',
@@ -344,6 +390,9 @@ export interface Results {
   'vm.list': VmView[];
   'vm.show': VmDetails;
   'vm.set': VmView;
+  'vm.config': ConfigView;
+  'vm.configure': ConfigView;
+  'vm.reread': ConfigView;
   'vm.remove': VmView;
   'vm.start': PowerResult;
   'vm.pause': PowerResult;
@@ -355,6 +404,11 @@ export interface Results {
   'vm.suspend': SaveResult;
   'vm.restore': PowerResult;
   'vm.checkpoint': SaveResult;
+  'vm.insert': PowerResult;
+  'vm.eject': PowerResult;
+  'vm.memory': PowerResult;
+  'vm.trigger': PowerResult;
+  'vm.vnc': VncView;
   'vm.console': ConsoleView;
   'vm.log': LogView;
   'usb.list': DeviceView[];

@@ -43,6 +43,8 @@ export interface VmDetails extends VmView {
   readonly socket: string;
   readonly console: { readonly socket: string; readonly log: string };
   readonly suspendFile?: string;
+  /** The domain that its device model lives in, -1 when unknown. On Xen only. */
+  readonly stubdomDomid?: number;
   /** Why no device can be attached though the VM runs: its device model is gone. */
   readonly usbTrouble?: string;
   readonly controllers: readonly { readonly index: number; readonly version: number; readonly ports: number }[];
@@ -67,6 +69,21 @@ export interface SaveResult extends PowerResult {
 export interface ConsoleView {
   readonly socket: string;
   readonly log: string;
+}
+
+/** The config that a VM is started with next. */
+export interface ConfigView {
+  readonly name: string;
+  readonly uuid: string;
+  /** One for each line; what the file does not say has its default. */
+  readonly settings: readonly { readonly key: string; readonly value: string; readonly isChanged?: boolean }[];
+  readonly warnings: readonly string[];
+}
+
+export interface VncView {
+  /** Both are absent when there is no display. */
+  readonly host?: string;
+  readonly port?: number;
 }
 
 export interface LogView {

@@ -82,6 +82,16 @@ const TABLE: { readonly [A in Action]: readonly (readonly [params: object, who: 
     [{ vm: 'work', autostart: true }, 'RDAW'],
     [{ vm: 'play', autostart: true }, 'RDA'],
   ],
+  'vm.config': [
+    [{ vm: 'work' }, 'RDAGCLWV'],
+    [{ vm: 'play', key: 'memory' }, 'RDAGC'],
+  ],
+  'vm.configure': [[{ vm: 'work', key: 'disk', value: '/etc/shadow:file:hda:r:disk' }, 'RDA']],
+  'vm.reread': [
+    [{ vm: 'work' }, 'RDAW'],
+    [{ vm: 'play' }, 'RDA'],
+    [{ vm: 'work', path: '/home/bob/made.cfg' }, 'RDA'],
+  ],
   'vm.remove': [
     [{ vm: 'work' }, 'RDAW'],
     [{ vm: 'play' }, 'RDA'],
@@ -96,6 +106,14 @@ const TABLE: { readonly [A in Action]: readonly (readonly [params: object, who: 
   'vm.suspend': [...ofVm(), [{ vm: 'work', file: '/etc/cron.d/x' }, 'RDA']],
   'vm.restore': [...ofVm(), [{ vm: 'work', file: '/home/eve/made.save' }, 'RDA']],
   'vm.checkpoint': [[{ vm: 'work', file: '/etc/cron.d/x' }, 'RDA']],
+  'vm.insert': [[{ vm: 'work', target: 'hdc', file: '/etc/shadow' }, 'RDA']],
+  'vm.eject': ofVm(),
+  'vm.memory': ofVm(),
+  'vm.trigger': ofVm(),
+  'vm.vnc': [
+    [{ vm: 'work' }, 'RDAGCLWV'],
+    [{ vm: 'play' }, 'RDAGC'],
+  ],
   'vm.console': ofVm(),
   'vm.log': [
     [{ vm: 'work' }, 'RDAGCLWV'],
@@ -154,7 +172,11 @@ const TABLE: { readonly [A in Action]: readonly (readonly [params: object, who: 
   'trial.list': [[{}, 'RDAGC']],
   'trial.confirm': [[{}, 'RDAC']],
   preview: [[{ operation: 'vm.start', params: { vm: 'work' } }, 'RDAGC']],
-  'events.follow': [[{}, 'RDAGC']],
+  'events.follow': [
+    [{}, 'RDAGC'],
+    [{ vm: 'work' }, 'RDAGCLWV'],
+    [{ vm: 'play' }, 'RDAGC'],
+  ],
   'audit.list': [
     [{}, 'RDAGC'],
     [{ vm: 'work' }, 'RDAGCLWV'],

@@ -17,7 +17,7 @@ import type { Entrants } from '../lib/entrants.ts';
 import type { Log } from '../lib/log.ts';
 import { tellSystemLog } from '../lib/syslog.ts';
 import type { Actor } from '../model/audit.ts';
-import { HOST_BACKEND } from '../model/ids.ts';
+import { HOST_BACKEND, type VmUuid } from '../model/ids.ts';
 import { deviceKey, type UsbDevice } from '../model/usb.ts';
 import type { DriverName } from '../model/vm.ts';
 import { DEFAULT_TIMING, type MonitorTiming } from '../monitor/vm-context.ts';
@@ -63,6 +63,12 @@ export interface CompositionOptions {
   readonly accounts?: Accounts;
   /** Where the system log listens. Default: `/dev/log`. */
   readonly systemLog?: string | undefined;
+  /**
+   * The one VM that this is for: other domains of its folders are others', and so are the devices of this host.
+   */
+  readonly only?: VmUuid | undefined;
+  /** Called when a monitor was told to quit, and its socket is gone. */
+  readonly onQuit?: ((vm: VmUuid) => void) | undefined;
   /**
    * A simulated world, by its socket or by ways into one in this process: it takes the place of this host's USB, and VMs may
    * have the driver `simulator`.
@@ -201,9 +207,10 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     clock,
     log,
     admit: (action, vm, peer) => dispatcher.admitApart(action, vm, peer),
-    perform: (operation, params, peer) => dispatcher.perform(operation, params, callOf(peer)),
+    perform: (operation, params, peer, more) => dispatcher.perform(operation, params, { ...callOf(peer), ...more }),
     serveRpc,
     stateOf: (vm) => fleet.find(vm)?.state ?? 'halted',
+    onQuit: options.onQuit,
   });
   const anchors = new Anchors({
     head: () => audit.head(),
@@ -291,14 +298,14 @@ function timingOf(settings: Settings): MonitorTiming {
 
 /** The drivers of this version; the simulator only where its world is named. */
 function driverMakers(options: CompositionOptions): DriverMakers {
-  const { places, settings, clock = systemClock, log } = options;
+  const { places, settings, clock = systemClock, log, only } = options;
   const debugged = (driver: Driver) => withDebugLog(driver, { folder: places.logsFolder, clock, log });
   const makers: DriverMakers = {
     async qemu() {
       const { QemuDriver } = await import('../hypervisor/qemu/driver.ts');
       const runtimeDir = qemuFolder(places);
       const stateDir = places.logsFolder;
-      return debugged(new QemuDriver({ runtimeDir, stateDir, acceleratorWish: settings.accelerator, log }));
+      return debugged(new QemuDriver({ runtimeDir, stateDir, acceleratorWish: settings.accelerator, only, log }));
     },
     async xen() {
       const { XenDriver } = await import('../hypervisor/xen/driver.ts');
@@ -341,7 +348,8 @@ async function deviceSources(
   options: CompositionOptions,
   virtualPorts: VirtualPorts,
 ): Promise<{ readonly sources: readonly DeviceSource[]; readonly guards?: HostGuards }> {
-  const { settings, simulatorWorld, clock, log } = options;
+  const { settings, only, simulatorWorld, clock, log } = options;
+  if (only !== undefined) return { sources: [virtualPorts] };
   if (simulatorWorld !== undefined) {
     const simulator = await simulatorOf(options);
     return {

@@ -2,23 +2,19 @@
 import { setFlagsFromString } from 'node:v8';
 import type { Places } from '../config/places.ts';
 import { loadSettings } from '../config/settings.ts';
-import { Accounts } from '../lib/accounts.ts';
-import { makePrivateFolder, removeLeftovers } from '../lib/atomic-file.ts';
+import { removeLeftovers } from '../lib/atomic-file.ts';
 import { bootId } from '../lib/boot-id.ts';
-import { letIn } from '../lib/entrants.ts';
 import { Fault, messageOf } from '../lib/fault.ts';
 import { type Log, type LogLevel, openLog } from '../lib/log.ts';
 import { lockFile } from '../lib/native.ts';
 import { listenUnix } from '../lib/unix-server.ts';
 import type { VmRecord } from '../model/vm.ts';
 import { type Composition, compose } from './composition.ts';
-import { entrantsOf, isOfHost } from './entrants.ts';
 import { bringUp, startupOf } from './flows/bring-up.ts';
 import { peerOf } from './peer.ts';
+import { catchBugs, makeFolders, openPremises, partsOfEnvironment } from './premises.ts';
 import { USHER } from './steps.ts';
 
-const NO_ACL =
-  'the file system takes no access control lists: who has rights by usher-admin or the setting "access" reaches the sockets only as a member of the group usher';
 /** How long the end may take before the process goes anyway. */
 const CLOSE_TIMEOUT_MS = 10_000;
 
@@ -49,34 +45,23 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
 export async function openDaemon(options: DaemonOptions): Promise<{ log: Log; close(): Promise<void> }> {
   const { version, places, logLevel, isAutostarting = true } = options;
   process.umask(0o077);
-  await makePrivateFolder(places.stateFolder);
-  await makePrivateFolder(places.logsFolder);
-  await makePrivateFolder(places.runtimeFolder);
-  await makePrivateFolder(places.vmSocketFolder);
+  await makeFolders(places);
   const lock = lockFile(places.lockFile);
   if ('heldBy' in lock) throw new Fault('daemon.running', { pid: lock.heldBy, home: places.home });
   const { settings, warnings } = await loadSettings(places.settingsFile);
   const log = openLog({ level: logLevel ?? settings.logLevel });
   for (const warning of warnings) log.warn(warning);
-  const accounts = new Accounts();
-  const hasGroups = isOfHost(accounts);
-  const entrants = entrantsOf(accounts, hasGroups, settings.access);
-  for (const folder of [places.runtimeFolder, places.vmSocketFolder]) {
-    if (letIn(folder, 'folder', entrants) !== undefined) log.warn(NO_ACL, { folder });
-  }
+  const premises = openPremises(places, settings, log);
   await removeLeftovers(places.savesFolder);
   const composition = await compose({
-    ...{ version, places, settings, log, entrants, hasGroups, accounts },
-    simulatorWorld: process.env['USHER_SIMULATOR_WORLD'],
-    systemLog: process.env['USHER_SYSTEM_LOG'],
+    ...{ version, places, settings, log, ...premises, ...partsOfEnvironment() },
   });
-  process.on('unhandledRejection', (error) => log.error('a promise was left alone: a bug', { error }));
-  process.on('uncaughtException', (error) => log.error('an error was caught by nobody: a bug', { error }));
+  catchBugs(log);
 
   await composition.open();
   keepHeapSmall();
   const server = await listenUnix(places.socket, (socket) => composition.serveRpc(socket, undefined, peerOf(socket)), {
-    entrants,
+    entrants: premises.entrants,
     onError: (error) => log.warn('a connection could not be accepted', { error }),
   });
   await composition.engine.sockets.openAll(composition.engine.inventory.listVms());

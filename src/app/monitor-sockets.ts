@@ -4,16 +4,18 @@ import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import type { ApartAction } from '../api/access.ts';
 import type { OperationName } from '../api/operations.ts';
+import type { Notify } from '../api/rpc.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { Entrants } from '../lib/entrants.ts';
 import { asFault } from '../lib/fault.ts';
 import type { Log } from '../lib/log.ts';
 import type { Actor } from '../model/audit.ts';
 import type { VmUuid } from '../model/ids.ts';
-import type { VmRecord } from '../model/vm.ts';
+import type { PowerState, VmRecord } from '../model/vm.ts';
+import type { MonitorCommand } from '../monitor/commands.ts';
+import type { Caller } from '../monitor/session-options.ts';
 import { MonitorSocket } from '../monitor/socket.ts';
-import type { TextCommand } from '../monitor/text-dialect.ts';
-import type { VerbArgs } from '../monitor/verbs.ts';
+import { performCommand } from './monitor-commands.ts';
 import { peerOf } from './peer.ts';
 
 export interface MonitorSocketsOptions {
@@ -24,11 +26,17 @@ export interface MonitorSocketsOptions {
   readonly log: Log;
   /** Refuses what is no operation to whom may not ask for it. @throws Fault `denied`, `audit.unwritable` */
   readonly admit: (action: ApartAction, vm: VmUuid, peer: Actor) => void;
-  /** Performs an operation for a text command. */
-  readonly perform: (operation: OperationName, params: object, peer: Actor) => Promise<unknown>;
+  /** Performs an operation for a command; `more` hears what it tells on its way. */
+  readonly perform: (
+    operation: OperationName,
+    params: object,
+    peer: Actor,
+    more?: { readonly notify: Notify; readonly signal: AbortSignal },
+  ) => Promise<unknown>;
   readonly serveRpc: (socket: Socket, head: Buffer, peer: Actor) => void;
-  /** The word for the VM's state. */
-  readonly stateOf: (vm: VmUuid) => string;
+  readonly stateOf: (vm: VmUuid) => PowerState;
+  /** Called when a monitor was told to quit and its socket is closed. */
+  readonly onQuit?: ((vm: VmUuid) => void) | undefined;
 }
 
 /** How many sockets are opened before requests and steps get their turn. */
@@ -60,18 +68,21 @@ export class MonitorSockets {
 
   /** Opens a VM's socket. @throws Fault `socket.path_long`, `socket.busy` */
   async open({ uuid, name }: MonitorVm): Promise<void> {
-    const { clock, log, entrants, serveRpc } = this.#options;
+    const { clock, log, entrants, serveRpc, onQuit } = this.#options;
     const socket = await MonitorSocket.open({
       path: this.pathOf(uuid),
+      uuid,
       clock,
       log,
       entrants,
       peerOf,
       serveRpc,
-      perform: (command, peer) => this.#perform(uuid, command, peer),
+      perform: (command, peer, caller) => this.#perform(uuid, command, peer, caller),
       onQuit: (peer) => {
         log.info('a monitor was told to quit', { vm: name, by: peer.user });
-        this.close(uuid).catch((error: unknown) => log.warn(asFault(error).message, { vm: name }));
+        this.close(uuid)
+          .catch((error: unknown) => log.warn(asFault(error).message, { vm: name }))
+          .finally(() => onQuit?.(uuid));
       },
     });
     this.#open.set(uuid, socket);
@@ -93,21 +104,15 @@ export class MonitorSockets {
     });
   }
 
-  async #perform(vm: VmUuid, { verb, args }: TextCommand, peer: Actor): Promise<readonly string[]> {
-    if (verb === 'help') return [];
-    if (verb === 'status' || verb === 'quit') {
-      this.#options.admit(`monitor.${verb}`, vm, peer);
-      return verb === 'status' ? [this.#options.stateOf(vm)] : [];
-    }
-    const answer = await this.#options.perform(`vm.${verb}`, { vm, ...paramsOf(args) }, peer);
-    const { warnings = [], pausedMs } = answer as { readonly warnings?: readonly string[]; readonly pausedMs?: number };
-    const stoodStill = pausedMs === undefined ? [] : [`stood still for ${(pausedMs / 1000).toFixed(3)} s`];
-    return [...stoodStill, ...warnings.map((warning) => `warning: ${warning}`)];
+  #perform(vm: VmUuid, command: MonitorCommand, peer: Actor, caller: Caller): Promise<readonly string[]> {
+    const { admit, perform, stateOf } = this.#options;
+    const context = {
+      ...{ vm, caller },
+      admit: (action: ApartAction) => admit(action, vm, peer),
+      ask: (operation: OperationName, params: object, more?: { notify: Notify; signal: AbortSignal }) =>
+        perform(operation, params, peer, more),
+      state: () => stateOf(vm),
+    };
+    return performCommand(context, command);
   }
-}
-
-/** The text dialect's arguments in the words of the operations. */
-function paramsOf({ timeoutMs, ...rest }: VerbArgs): object {
-  const given = Object.entries(rest).filter(([, value]) => value !== undefined);
-  return { ...Object.fromEntries(given), ...(timeoutMs === undefined ? {} : { timeoutSeconds: timeoutMs / 1000 }) };
 }

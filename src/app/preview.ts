@@ -23,6 +23,7 @@ import { adoptStranger } from './flows/adopt.ts';
 import { questionFor } from './flows/answers.ts';
 import { seenNow, whyNotByHand } from './flows/by-hand.ts';
 import { checkRequired } from './flows/required.ts';
+import { demandBoard } from './operations/vm-board.ts';
 
 /** One preview for each operation of the list: a missing one does not compile. */
 export type Previews = {
@@ -75,6 +76,27 @@ export function previews(engine: Engine): Previews {
     'vm.checkpoint': power('checkpoint'),
     'vm.set': async ({ vm, autostart }) =>
       nothingMoves(`VM ${inventory.findVm(vm).name} would ${autostart ? '' : 'not '}be started with the host.`),
+    async 'vm.configure'({ vm, key, value, isAdded = false }) {
+      const { name } = inventory.findVm(vm);
+      const what = isAdded ? `get one more line "${key} = ${value}"` : `have "${key} = ${value}"`;
+      return nothingMoves(`VM ${name} would ${what} at its next start; its file stays as it is.`);
+    },
+    async 'vm.reread'({ vm, path }) {
+      const record = inventory.findVm(vm);
+      const file = path ?? record.path;
+      if (file === undefined) {
+        throw new Fault('params.invalid', { field: 'path', what: 'the VM was made without a file' });
+      }
+      return nothingMoves(`VM ${record.name} would be started next as ${file} says, and nothing else.`);
+    },
+    'vm.insert': async ({ vm, target, file }) =>
+      nothingMoves(`${file} would be in the drive ${target} of VM ${demandBoard(engine, 'vm.insert', vm).name}.`),
+    'vm.eject': async ({ vm, target }) =>
+      nothingMoves(`The drive ${target} of VM ${demandBoard(engine, 'vm.eject', vm).name} would be empty.`),
+    'vm.memory': async ({ vm, memoryMiB }) =>
+      nothingMoves(`VM ${demandBoard(engine, 'vm.memory', vm).name} would be asked to do with ${memoryMiB} MiB.`),
+    'vm.trigger': async ({ vm, trigger }) =>
+      nothingMoves(`VM ${demandBoard(engine, 'vm.trigger', vm).name} would be sent "${trigger}".`),
     async 'vm.remove'({ vm }) {
       const record = inventory.findVm(vm);
       const state = fleet.find(record.uuid)?.state ?? 'halted';

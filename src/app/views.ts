@@ -66,6 +66,7 @@ export async function vmDetails(engine: Engine, record: VmRecord): Promise<VmDet
     socket: sockets.pathOf(uuid),
     console,
     ...(suspendFile === undefined ? {} : { suspendFile }),
+    ...(domain?.stubdomDomid === undefined ? {} : { stubdomDomid: domain.stubdomDomid }),
     ...(domain?.usbTrouble === undefined ? {} : { usbTrouble: domain.usbTrouble }),
     controllers: (domain?.controllers ?? []).map(({ index, version, ports }) => ({ index, version, ports })),
     attachments: (domain?.attachments ?? []).map((attachment) => ({

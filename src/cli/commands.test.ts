@@ -41,6 +41,10 @@ const SAMPLES: Readonly<Record<string, string>> = {
   policy: import.meta.filename,
   log: LOG,
   shell: 'bash',
+  key: 'memory',
+  value: '64',
+  target: 'hdc',
+  trigger: 'power',
 };
 /** It prints a line of JSON for each row. */
 const FOR_PROGRAMS = 'audit export';

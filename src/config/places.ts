@@ -23,6 +23,9 @@ export interface Places {
   readonly socket: string;
   /** The sockets of the monitors, named by uuid. */
   readonly vmSocketFolder: string;
+  /** What monitors that are processes of their own keep, and the sockets of their domains. */
+  readonly ownMonitorsFolder: string;
+  readonly ownMonitorsRuntime: string;
 }
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -48,6 +51,8 @@ export function placesOf(environment: Environment, uid = process.getuid?.() ?? 0
     runtimeFolder: runtime,
     socket: join(runtime, 'usher.sock'),
     vmSocketFolder: join(runtime, 'vm'),
+    ownMonitorsFolder: join(state, 'xenvm'),
+    ownMonitorsRuntime: join(runtime, 'xenvm'),
   };
   checkSocketPath(places.socket);
   checkSocketPath(join(places.vmSocketFolder, LONGEST_VM_SOCKET));
@@ -64,6 +69,19 @@ export function daemonSocketsOf(
 ): readonly [string, ...string[]] {
   const own = placesOf(environment, uid).socket;
   return environment['USHER_HOME'] || uid === 0 ? [own] : [own, placesOf({}, 0).socket];
+}
+
+/**
+ * Gives the sockets on which a command may find the monitor of a VM: as `daemonSocketsOf` does. @throws Fault `socket.path_long`
+ */
+export function monitorSocketsOf(
+  environment: Environment,
+  uuid: VmUuid,
+  uid = process.getuid?.() ?? 0,
+): readonly string[] {
+  const own = placesOf(environment, uid);
+  const places = environment['USHER_HOME'] || uid === 0 ? [own] : [own, placesOf({}, 0)];
+  return places.map((place) => vmSocketPath(place, uuid));
 }
 
 /** Gives the path of a VM's monitor socket. */
@@ -93,6 +111,27 @@ function rootsOf(
   // Without a login session there is no runtime folder; /tmp is no place for sockets, the state's folder is.
   const runtime = environment['XDG_RUNTIME_DIR'] ? folder('XDG_RUNTIME_DIR', '') : join(state, 'run');
   return { home: state, settings: folder('XDG_CONFIG_HOME', '.config'), state, runtime };
+}
+
+/** Gives the places of a monitor that is a process of its own: a home in the home, with the sockets of the whole. */
+export function ownPlaces(places: Places, uuid: VmUuid): Places {
+  const folder = join(places.ownMonitorsFolder, uuid);
+  return {
+    ...places,
+    home: folder,
+    policyFile: join(folder, 'policy.yaml'),
+    stateFolder: folder,
+    databaseFile: join(folder, 'usher.db'),
+    auditFile: join(folder, 'audit.db'),
+    savesFolder: join(folder, 'saves'),
+    logsFolder: join(folder, 'logs'),
+    runtimeFolder: places.ownMonitorsRuntime,
+  };
+}
+
+/** Held by whichever process is the monitor of the VM. */
+export function vmLockPath({ vmSocketFolder }: Places, uuid: VmUuid): string {
+  return join(vmSocketFolder, `${uuid}.lock`);
 }
 
 function vmSocketName(uuid: VmUuid): string {

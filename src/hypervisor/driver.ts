@@ -6,7 +6,7 @@
  */
 import type { VmUuid } from '../model/ids.ts';
 import type { Attachment, UsbDevice, UsbSlot, UsbSpeed } from '../model/usb.ts';
-import type { DriverName, VmConfig } from '../model/vm.ts';
+import type { DriverName, Trigger, VmConfig } from '../model/vm.ts';
 
 /** Why a domain is dead: it halted, wants to reboot, crashed (panicked), was saved, or its process is gone. */
 export type DeathReason = 'halt' | 'reboot' | 'crash' | 'suspend' | 'vanished';
@@ -117,6 +117,12 @@ export interface StartOptions extends Waiting {
   readonly onWarning?: ((sentence: string) => void) | undefined;
 }
 
+/** Where a display is shown by VNC. */
+export interface VncPlace {
+  readonly host: string;
+  readonly port: number;
+}
+
 /** Where a guest's serial console is: a unix socket (both ways) and the log that is always written. */
 export interface ConsolePaths {
   readonly socket: string;
@@ -216,6 +222,24 @@ export interface Driver {
    * @throws `vm.no_domain`, `hypervisor.failed`
    */
   describe?(uuid: VmUuid, waiting?: Waiting): Promise<DomainDescription>;
+
+  /**
+   * Puts a medium, an image file, into the CD drive of that target in the place of the one that is there; without a file
+   * the drive is left empty. @throws `vm.no_drive`, `vm.no_domain`, `hypervisor.failed`
+   */
+  changeMedium(uuid: VmUuid, target: string, file: string | undefined, waiting?: Waiting): Promise<void>;
+
+  /**
+   * Tells the guest's balloon how much memory the domain is to have; the guest follows, or does not.
+   * @throws `vm.unsupported` when the domain has no balloon or cannot have so much, `vm.no_domain`, `hypervisor.failed`
+   */
+  setMemoryTarget(uuid: VmUuid, memoryMiB: number, waiting?: Waiting): Promise<void>;
+
+  /** Does something to the guest's board. @throws `vm.unsupported`, `vm.no_domain`, `hypervisor.failed` */
+  trigger(uuid: VmUuid, trigger: Trigger, waiting?: Waiting): Promise<void>;
+
+  /** Tells where the domain's VNC display is, `undefined` when it has none. @throws `vm.no_domain` */
+  findVnc(uuid: VmUuid, waiting?: Waiting): Promise<VncPlace | undefined>;
 
   /** Tells where the guest's console is; the paths stay the same over restarts. */
   consoleOf(uuid: VmUuid): ConsolePaths;

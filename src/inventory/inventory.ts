@@ -2,6 +2,7 @@
  * The inventory: what is kept of VMs, of people's wishes about devices, and of software devices, in usher.db. What is the
  * case now (domains, attachments) is observed; of it is only kept where devices may be that nobody can see yet.
  */
+import { type ConfigChange, changedText } from '../config/changed-text.ts';
 import { nameFromFile } from '../config/xenvm-file.ts';
 import { type Clock, systemClock } from '../lib/clock.ts';
 import { Fault, isFault } from '../lib/fault.ts';
@@ -11,6 +12,7 @@ import { type Assignment, formatDevicePattern, type Hold, type Question, type Un
 import { isUuid, newUuid, parseUuid, parseVmName, type VmUuid } from '../model/ids.ts';
 import { deviceKey } from '../model/usb.ts';
 import type { DriverName, VmConfig, VmRecord } from '../model/vm.ts';
+import { addChange, listSettings, NextConfigs, type NextSetting } from './next-config.ts';
 import { PlaceTable } from './place-table.ts';
 import { QuestionTable } from './question-table.ts';
 import { MIGRATIONS } from './schema.ts';
@@ -29,6 +31,8 @@ export interface InventoryOptions {
 export interface NewVm {
   readonly path?: string;
   readonly content?: string;
+  /** The uuid of a VM whose file has none. Default: one that is made up. */
+  readonly uuid?: VmUuid;
   /** Wins over the name in the file. */
   readonly name?: string;
   readonly autostart?: boolean;
@@ -76,6 +80,7 @@ export class Inventory {
   readonly #vms: VmTable;
   readonly #wishes: WishTable;
   readonly #questions: QuestionTable;
+  readonly #next: NextConfigs;
   readonly #dataVersion: Statement<{ readonly data_version: number }>;
   readonly #listeners = new Set<(change: InventoryChange) => void>();
   /** By uuid, with the content that it was made of. */
@@ -90,6 +95,10 @@ export class Inventory {
     this.#vms = new VmTable(this.#database);
     this.#wishes = new WishTable(this.#database);
     this.#questions = new QuestionTable(this.#database);
+    this.#next = new NextConfigs({
+      read: (key) => this.readNote(key),
+      write: (key, value) => this.writeNote(key, value),
+    });
     this.#dataVersion = this.#database.prepare('PRAGMA data_version');
     this.places = new PlaceTable(this.#database);
     this.softwareDevices = new SoftwareDevices(this.#database, () => this.#tell('software devices'));
@@ -135,7 +144,7 @@ export class Inventory {
     const content = from.content ?? (await readVmFile(path ?? ''));
     const driverOf = (named: DriverName | undefined) => named ?? this.#options.defaultDriver;
     const { settings, warnings } = parseContent(content, path, driverOf);
-    const uuid = settings.uuid ?? newUuid();
+    const uuid = settings.uuid ?? from.uuid ?? newUuid();
     const named = from.name === undefined ? settings.name : parseVmName(from.name);
     const record: VmRecord = {
       uuid,
@@ -172,6 +181,7 @@ export class Inventory {
   removeVm(uuid: VmUuid): void {
     this.#change('vms', () => {
       this.#vms.delete(this.#recordOf(uuid));
+      this.#next.put(uuid, []);
       this.#wishes.forget();
     });
     this.#configs.delete(uuid);
@@ -179,27 +189,97 @@ export class Inventory {
   }
 
   /**
-   * Gives the config of a VM for its next start: its file is read again, and when that is gone or broken its last good
-   * content serves, with a warning. @throws Fault `vm.not_found`, `config.invalid` when even that is of no use
+   * Gives the config of a VM for its next start: its file is read again, with the changes that were made beside it; when it
+   * is gone or broken its last good content serves, with a warning. @throws Fault `vm.not_found`, `config.invalid` when even
+   * that is of no use
    */
   async loadConfig(uuid: VmUuid): Promise<{ readonly config: VmConfig; readonly warnings: readonly string[] }> {
-    const { path, driver } = this.findVm(uuid);
+    const { path } = this.findVm(uuid);
     if (path === undefined) return { config: this.storedConfig(uuid), warnings: [] };
-    let content: string;
-    let parsed: ReturnType<typeof parseContent>;
     try {
-      content = await readVmFile(path);
-      parsed = parseContent(content, path, () => driver);
+      const { content, config, warnings } = this.#parse(
+        uuid,
+        changedText(await readVmFile(path), this.#next.changesOf(uuid)),
+        path,
+      );
+      this.#keep(uuid, content, path);
+      return { config, warnings };
     } catch (error) {
-      if (!isFault(error)) throw error;
-      const warning = `${error.message}\nThe last good content of ${path} serves instead.`;
-      return { config: this.storedConfig(uuid), warnings: [warning] };
+      return { config: this.storedConfig(uuid), warnings: [this.#servesInstead(error, path)] };
     }
-    const { settings, warnings } = parsed;
+  }
+
+  /**
+   * Changes a setting of the next config of a VM; its file stays as it is. What makes no config changes nothing.
+   * @throws Fault `vm.not_found`, `config.no_key`, `params.invalid`, `config.invalid`, `file.unreadable`
+   */
+  async changeConfig(uuid: VmUuid, change: ConfigChange): Promise<readonly string[]> {
+    const { path, content } = this.findVm(uuid);
+    // Without a file that it could be kept beside, the content itself is changed.
+    const changes = addChange(path === undefined ? [] : this.#next.changesOf(uuid), change);
+    const text = path === undefined ? content : await readVmFile(path);
+    const parsed = this.#parse(uuid, changedText(text, changes), path);
+    this.#keep(uuid, parsed.content, path, path === undefined ? [] : changes);
+    return parsed.warnings;
+  }
+
+  /**
+   * Forgets the changes, and reads the VM's file again, or another that is its file from now on. A file that is of no use
+   * changes nothing. @throws Fault `vm.not_found`, `params.invalid`, `config.invalid`, `file.unreadable`
+   */
+  async rereadConfig(uuid: VmUuid, newPath?: string): Promise<readonly string[]> {
+    const path = newPath ?? this.findVm(uuid).path;
+    if (path === undefined) {
+      throw new Fault('params.invalid', { field: 'path', what: 'the VM was made without a file' });
+    }
+    const parsed = this.#parse(uuid, await readVmFile(path), path);
+    this.#keep(uuid, parsed.content, path, []);
+    return parsed.warnings;
+  }
+
+  /**
+   * Lists the next config of a VM, a line each, by its file as it is now. Keeps nothing of it.
+   * @throws Fault `vm.not_found`, `config.no_key`, `config.invalid`
+   */
+  async nextSettings(
+    uuid: VmUuid,
+    key?: string,
+  ): Promise<{ settings: readonly NextSetting[]; warnings: readonly string[] }> {
+    const { path } = this.findVm(uuid);
+    const changes = this.#next.changesOf(uuid);
+    const list = (config: VmConfig) => listSettings(config, changes, key);
+    if (path === undefined) return { settings: list(this.storedConfig(uuid)), warnings: [] };
+    let parsed: { readonly config: VmConfig; readonly warnings: readonly string[] };
+    try {
+      parsed = this.#parse(uuid, changedText(await readVmFile(path), changes), path);
+    } catch (error) {
+      return { settings: list(this.storedConfig(uuid)), warnings: [this.#servesInstead(error, path)] };
+    }
+    return { settings: list(parsed.config), warnings: parsed.warnings };
+  }
+
+  /** Makes the config of a VM out of a text. @throws Fault `vm.not_found`, `config.invalid` */
+  #parse(uuid: VmUuid, content: string, path: string | undefined) {
     const record = this.findVm(uuid);
+    const { settings, warnings } = parseContent(content, path, () => record.driver);
     const refused = refusedChanges(record, settings, this.#settingsOf(record));
-    if (content !== record.content) this.#change('vms', () => this.#vms.put({ ...this.#recordOf(uuid), content }));
-    return { config: configOf(record, settings), warnings: [...warnings, ...refused] };
+    return { content, config: configOf(record, settings), warnings: [...warnings, ...refused] };
+  }
+
+  /** Keeps a good content, with the changes that it has over its file when they are others than before. */
+  #keep(uuid: VmUuid, content: string, path: string | undefined, changes?: readonly ConfigChange[]): void {
+    const before = this.#recordOf(uuid);
+    if (changes === undefined && content === before.content && path === before.path) return;
+    this.#change('vms', () => {
+      if (changes !== undefined) this.#next.put(uuid, changes);
+      this.#vms.put({ ...this.#recordOf(uuid), ...(path === undefined ? {} : { path }), content });
+    });
+  }
+
+  /** Says that a file is of no use and what holds instead. @throws what is no fault of the file */
+  #servesInstead(error: unknown, path: string): string {
+    if (!isFault(error, 'file.unreadable', 'config.invalid')) throw error;
+    return `${error.message}\nThe last good content of ${path} serves instead.`;
   }
 
   /** Gives the config by the last good content. @throws Fault `vm.not_found`, `config.invalid` */

@@ -21,6 +21,10 @@ export type PowerState = (typeof POWER_STATES)[number];
 export const DEATH_ACTIONS = ['destroy', 'restart', 'preserve'] as const;
 export type DeathAction = (typeof DEATH_ACTIONS)[number];
 
+/** What can be done to a guest's board: its power and sleep buttons, the end of its sleep, a non-maskable interrupt. */
+export const TRIGGERS = ['power', 'sleep', 's3resume', 'nmi'] as const;
+export type Trigger = (typeof TRIGGERS)[number];
+
 /** Kinds of Xen guest: paravirtual, hardware-assisted without and with emulated devices. QEMU's guests are all `hvm`. */
 export const VIRT_MODES = ['pv', 'pvh', 'hvm'] as const;
 export type VirtMode = (typeof VIRT_MODES)[number];

@@ -82,6 +82,9 @@ const ADVICE: Readonly<Record<PowerState, string>> = {
   crashed: 'Start it again, or destroy it.',
 };
 
+/** States in which there is a domain that answers, and nothing goes on with it. */
+export const STANDING: readonly PowerState[] = ['running', 'paused'];
+
 /** Lists the states that a verb may be said to. */
 export function statesFor(verb: Verb): PowerState[] {
   return POWER_STATES.filter((state) => TABLE[state][verb] !== undefined);

@@ -1,10 +1,12 @@
 /** One connection's talk in the text dialect: lines in, answers out in the same order. */
 import type { Socket } from 'node:net';
-import type { Clock } from '../lib/clock.ts';
 import { asFault, Fault, isFault } from '../lib/fault.ts';
 import { LineSplitter } from '../lib/lines.ts';
-import type { Log } from '../lib/log.ts';
-import { formatError, formatOk, helpLines, parseCommand, type TextCommand } from './text-dialect.ts';
+import { helpLines } from './commands.ts';
+import { formatNotificationLine } from './notifications.ts';
+import type { SessionOptions } from './session-options.ts';
+import { Subscription } from './subscription.ts';
+import { formatError, formatOk, parseCommand } from './text-dialect.ts';
 
 /** The longest line: a command with a path, and room to spare. */
 export const MAX_LINE_BYTES = 8 * 1024;
@@ -15,23 +17,15 @@ const HALF_LINE_MS = 30_000;
 /** How long a client whose connection is ended for a fault of its own may take to read why. */
 const GRACE_MS = 1_000;
 
-export interface TextSessionOptions {
-  readonly clock: Clock;
-  readonly log: Log;
-  /** Answers a command but `help`, or refuses it by a Fault; `quit` is answered by being allowed. */
-  readonly answer: (command: TextCommand) => Promise<readonly string[]>;
-  /** Called when `quit` has been answered. */
-  readonly onQuit: () => void;
-}
-
 /**
  * INVARIANTS: one command is answered at a time, in the order of the lines; a timer runs only while a line is
  * unfinished or a refused client is being ended; nothing that `answer` throws leaves the session.
  */
 export class TextSession {
   readonly #socket: Socket;
-  readonly #options: TextSessionOptions;
+  readonly #options: SessionOptions;
   readonly #lines = new LineSplitter(MAX_LINE_BYTES);
+  readonly #subscription: Subscription;
   #waiting: string[] = [];
   #isAnswering = false;
   #isOver = false;
@@ -39,13 +33,19 @@ export class TextSession {
   #cancelTimer: (() => void) | undefined;
 
   /** Takes the connection over, `head` being what was read of it. */
-  constructor(socket: Socket, head: Buffer, options: TextSessionOptions) {
+  constructor(socket: Socket, head: Buffer, options: SessionOptions) {
     this.#socket = socket;
     this.#options = options;
+    this.#subscription = new Subscription(socket, options.uuid, formatNotificationLine);
     socket.on('data', (chunk: Buffer) => this.#read(chunk));
     socket.on('end', () => this.#endOfInput());
     socket.on('close', () => this.#stop());
     this.#read(head);
+  }
+
+  /** Tells a subscriber that the monitor ends. */
+  farewell(): void {
+    this.#subscription.end();
   }
 
   #read(chunk: Buffer): void {
@@ -93,8 +93,12 @@ export class TextSession {
   async #answer(untrustedLine: string): Promise<void> {
     try {
       const command = parseCommand(untrustedLine);
-      const lines = command.verb === 'help' ? helpLines() : await this.#options.answer(command);
-      if (command.verb === 'quit') this.#quit();
+      const isSubscribed = command.name === 'subscribe' && this.#subscription.isOpen;
+      const caller = this.#subscription;
+      const lines =
+        command.name === 'help' ? helpLines() : isSubscribed ? [] : await this.#options.answer(command, caller);
+      if (command.name === 'quit') this.#quit();
+      else if (command.name === 'subscribe') this.#subscription.open(formatOk(lines));
       else if (!this.#isOver) this.#socket.write(formatOk(lines));
     } catch (error) {
       if (!isFault(error)) this.#options.log.error('a monitor command failed', { error });
@@ -140,6 +144,7 @@ export class TextSession {
   #stop(): void {
     this.#isOver = true;
     this.#waiting = [];
+    this.#subscription.close();
     this.#cancelTimer?.();
     this.#cancelTimer = undefined;
   }

@@ -184,6 +184,11 @@ export class RunningCommand {
     });
   }
 
+  /** Sends it a signal that need not end it. */
+  signal(signal: NodeJS.Signals): void {
+    this.#child.kill(signal);
+  }
+
   /** Ends it by a signal, if one is given, and waits until it is gone; gives its exit status. */
   async end(signal?: 'SIGINT' | 'SIGTERM' | 'SIGKILL'): Promise<number | null> {
     if (signal !== undefined) this.#child.kill(signal);

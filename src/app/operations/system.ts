@@ -39,8 +39,11 @@ export function systemHandlers(engine: Engine): SystemHandlers {
       const known = knownOperation(operation);
       return await preview(table, known, validParams(known, params), signal);
     },
-    async 'events.follow'({ since, isOnce = false }, { notify, signal }) {
-      const send = (event: UsherEvent) => notify('event', { event });
+    async 'events.follow'({ since, isOnce = false, vm }, { notify, signal }) {
+      const uuid = vm === undefined ? undefined : inventory.findVm(vm).uuid;
+      const send = (event: UsherEvent) => {
+        if (uuid === undefined || ('vm' in event.body && event.body.vm === uuid)) notify('event', { event });
+      };
       const seq = events.head;
       if (isOnce) for (const event of events.since(since ?? 0)) send(event);
       else {

@@ -17,8 +17,11 @@ import type { Engine } from '../engine.ts';
 import { adoptStranger, type TakeIn } from '../flows/adopt.ts';
 import { bringUp } from '../flows/bring-up.ts';
 import { performPower } from '../flows/power.ts';
+import { demandUnheld } from '../own-monitor-lock.ts';
 import { listStrangers } from '../strangers.ts';
 import { strangerView, vmDetails, vmView } from '../views.ts';
+import { boardHandlers } from './vm-board.ts';
+import { configHandlers } from './vm-config.ts';
 
 type VmHandlers = Pick<Handlers, Extract<OperationName, `vm.${string}`>>;
 
@@ -48,6 +51,7 @@ export function vmHandlers(engine: Engine): VmHandlers {
   const takeIn: TakeIn = async (from) => {
     const { record, warnings } = await inventory.createVm(from);
     try {
+      demandUnheld(places, record.uuid);
       await fleet.add(record);
       await sockets.open(record);
     } catch (error) {
@@ -62,6 +66,8 @@ export function vmHandlers(engine: Engine): VmHandlers {
   };
 
   return {
+    ...boardHandlers(engine),
+    ...configHandlers(engine),
     async 'vm.create'(params) {
       if ((params.path === undefined) === (params.content === undefined)) {
         throw new Fault('params.invalid', { field: 'path', what: 'either a path or a content is expected' });

@@ -6,7 +6,7 @@ import { printableJson } from '../../lib/text.ts';
 import type { UsherEvent } from '../../model/event.ts';
 import type { CommandSpec, Context } from '../command.ts';
 import { completionScript, SHELLS } from '../completion.ts';
-import { given, numberOption, show, word } from '../values.ts';
+import { given, numberOption, show, textOption, word } from '../values.ts';
 import { AUDIT_COMMANDS } from './audit.ts';
 
 export const SYSTEM_COMMANDS: readonly CommandSpec[] = [
@@ -16,12 +16,14 @@ export const SYSTEM_COMMANDS: readonly CommandSpec[] = [
     options: [
       { flags: '--since <number>', doc: 'begin after the event of that number; 0: with the oldest that is kept' },
       { flags: '--once', doc: 'do not wait for more' },
+      { flags: '--vm <vm>', doc: 'only what is about this VM' },
     ],
     examples: ['usher events', 'usher events --since 1200 --json     # go on where you stopped, one JSON a line'],
     async run(context) {
       const client = await context.daemon();
       const isOnce = context.options['once'] === true;
-      const params = given({ since: numberOption(context, 'since') ?? (isOnce ? 0 : undefined), isOnce });
+      const since = numberOption(context, 'since') ?? (isOnce ? 0 : undefined);
+      const params = given({ since, isOnce, vm: textOption(context, 'vm') });
       await client.call('events.follow', params, (notice) => {
         const { event } = notice as { event: UsherEvent };
         context.out.print(context.isJson ? printableJson(JSON.stringify(event)) : eventLine(event));

@@ -8,6 +8,7 @@ import type { ArgumentSpec, CommandSpec, Context } from '../command.ts';
 import { showConsole } from '../console.ts';
 import { type Column, table } from '../print.ts';
 import { given, numberOption, pathOption, show, textOption, word } from '../values.ts';
+import { VM_BOARD_COMMANDS } from './vm-board.ts';
 import { VM_CONFIG_COMMANDS } from './vm-config.ts';
 
 const VM: ArgumentSpec = { name: 'vm', doc: 'name or uuid of the VM', completion: 'vm' };
@@ -228,6 +229,7 @@ export const VM_COMMANDS: readonly CommandSpec[] = [
       return show(context, log, () => log.lines.join('\n'));
     },
   },
+  ...VM_BOARD_COMMANDS,
 ];
 
 function ignoredDisks(context: Context): { readonly disks?: 'ignore' } {

@@ -10,7 +10,7 @@ import { KeyedQueue } from '../../lib/keyed-queue.ts';
 import { type Log, silentLog } from '../../lib/log.ts';
 import type { VmUuid } from '../../model/ids.ts';
 import { type Attachment, formatSlot, type UsbDevice, type UsbSlot } from '../../model/usb.ts';
-import type { VmConfig } from '../../model/vm.ts';
+import type { Trigger, VmConfig } from '../../model/vm.ts';
 import type { QmpSession } from '../../wire/qmp/session.ts';
 import type {
   ConsolePaths,
@@ -21,10 +21,12 @@ import type {
   SaveOptions,
   SaveReport,
   StartOptions,
+  VncPlace,
   Waiting,
 } from '../driver.ts';
 import { removeSave } from '../save-target.ts';
 import type { AcceleratorWish } from './accel.ts';
+import { changeMedium, findVnc, setMemoryTarget, trigger } from './board.ts';
 import { diagnoseQemu } from './doctor.ts';
 import type { QemuDomain } from './domain.ts';
 import { Lifecycle } from './lifecycle.ts';
@@ -42,6 +44,8 @@ export interface QemuDriverOptions {
   readonly runtimeDir: string;
   /** Logs of consoles and of QEMU itself, which stay. */
   readonly stateDir: string;
+  /** The one domain that is ours, in folders that others have theirs in. Default: all that are there. */
+  readonly only?: VmUuid | undefined;
   readonly qemuBinary?: string | undefined;
   /** Default `auto`: KVM where it can work. */
   readonly acceleratorWish?: AcceleratorWish | undefined;
@@ -82,6 +86,7 @@ export class QemuDriver implements Driver {
     this.#usbfsRoot = options.usbfsRoot ?? '/dev/bus/usb';
     this.#lifecycle = new Lifecycle({
       runtimeDir: this.#runtimeDir,
+      only: options.only,
       binary: this.#binary,
       acceleratorWish: this.#acceleratorWish,
       sysfsRoot: this.#sysfsRoot,
@@ -192,6 +197,22 @@ export class QemuDriver implements Driver {
     }
   }
 
+  async changeMedium(uuid: VmUuid, target: string, file: string | undefined, waiting: Waiting = {}): Promise<void> {
+    await this.#command(uuid, waiting, (session, domain) => changeMedium(session, domain, target, file, waiting));
+  }
+
+  async setMemoryTarget(uuid: VmUuid, memoryMiB: number, waiting: Waiting = {}): Promise<void> {
+    await this.#command(uuid, waiting, (session, domain) => setMemoryTarget(session, domain, memoryMiB, waiting));
+  }
+
+  async trigger(uuid: VmUuid, what: Trigger, waiting: Waiting = {}): Promise<void> {
+    await this.#command(uuid, waiting, (session, domain) => trigger(session, domain, what, waiting));
+  }
+
+  findVnc(uuid: VmUuid, waiting: Waiting = {}): Promise<VncPlace | undefined> {
+    return this.#command(uuid, waiting, (session) => findVnc(session, waiting));
+  }
+
   consoleOf(uuid: VmUuid): ConsolePaths {
     return consolePaths(this.#pathsOf(uuid));
   }
@@ -229,16 +250,16 @@ export class QemuDriver implements Driver {
   }
 
   /** Has the domain act, if it lives. @throws Fault `vm.no_domain`, `hypervisor.failed`, `hypervisor.lost`, `aborted` */
-  async #command(
+  async #command<T>(
     uuid: VmUuid,
     waiting: Waiting,
-    act: (session: QmpSession, domain: QemuDomain) => Promise<unknown>,
-  ): Promise<void> {
+    act: (session: QmpSession, domain: QemuDomain) => Promise<T>,
+  ): Promise<T> {
     const domain = await this.#need(uuid);
     const { run } = await domain.observe(waiting);
     if (run === 'dead') throw new Fault('vm.no_domain', { vm: domain.name });
     try {
-      await act(await domain.session(waiting), domain);
+      return await act(await domain.session(waiting), domain);
     } catch (error) {
       throw await domain.translate(error);
     }

@@ -24,6 +24,8 @@ import { Strays } from './strays.ts';
 
 export interface LifecycleParts {
   readonly runtimeDir: string;
+  /** The one VM that is looked for; default: all. */
+  readonly only?: VmUuid | undefined;
   readonly binary: string;
   readonly acceleratorWish: AcceleratorWish;
   readonly sysfsRoot: string;
@@ -59,6 +61,8 @@ export class Lifecycle {
 
   /** Lists the VMs that may have a domain, sorted. @throws system errors */
   async uuids(): Promise<VmUuid[]> {
+    const { only } = this.#parts;
+    if (only !== undefined) return [only];
     const folders = await foldersIn(this.#parts.runtimeDir);
     return [...new Set([...folders, ...this.#domains.keys(), ...(await this.#strays.uuids())])].sort();
   }

@@ -11,7 +11,7 @@ import { Fault, isFault, messageOf, reasonOf } from '../../lib/fault.ts';
 import { openRegularFile } from '../../lib/regular-file.ts';
 import type { VmUuid } from '../../model/ids.ts';
 import type { Attachment, UsbDevice, UsbSlot } from '../../model/usb.ts';
-import type { DiskConfig, VmConfig } from '../../model/vm.ts';
+import type { DiskConfig, Trigger, VmConfig } from '../../model/vm.ts';
 import type {
   ConsolePaths,
   Controller,
@@ -24,6 +24,7 @@ import type {
   SaveOptions,
   SaveReport,
   StartOptions,
+  VncPlace,
   Waiting,
 } from '../driver.ts';
 import { removeSave, whyNoSaveTarget } from '../save-target.ts';
@@ -191,6 +192,25 @@ export class SimulatorDriver implements Driver {
     return this.#call('describe', { uuid }, waiting.signal);
   }
 
+  async changeMedium(uuid: VmUuid, target: string, file: string | undefined, waiting: Waiting = {}): Promise<void> {
+    if (file !== undefined) await checkMedium(file);
+    await this.#call('changeMedium', { uuid, target, ...(file === undefined ? {} : { file }) }, waiting.signal);
+  }
+
+  async setMemoryTarget(uuid: VmUuid, memoryMiB: number, waiting: Waiting = {}): Promise<void> {
+    await this.#call('setMemoryTarget', { uuid, memoryMiB }, waiting.signal);
+  }
+
+  async trigger(uuid: VmUuid, trigger: Trigger, waiting: Waiting = {}): Promise<void> {
+    await this.#call('trigger', { uuid, trigger }, waiting.signal);
+  }
+
+  /** A simulated guest shows nothing. */
+  async findVnc(uuid: VmUuid, waiting: Waiting = {}): Promise<VncPlace | undefined> {
+    await this.#call('describe', { uuid }, waiting.signal);
+    return undefined;
+  }
+
   /** The log is written; nothing listens on the socket, for a simulated guest has nothing to say. */
   consoleOf(uuid: VmUuid): ConsolePaths {
     return { socket: join(this.#folder, uuid, 'console.sock'), log: join(this.#folder, uuid, 'console.log') };
@@ -286,6 +306,12 @@ async function checkFiles(config: VmConfig): Promise<void> {
       throw new Fault('vm.start_failed', { vm: config.name, what: messageOf(error) }, { cause: error });
     });
   }
+}
+
+async function checkMedium(file: string): Promise<void> {
+  await access(file).catch((error: unknown) => {
+    throw new Fault('hypervisor.failed', { what: messageOf(error) }, { cause: error });
+  });
 }
 
 interface SavePlan {

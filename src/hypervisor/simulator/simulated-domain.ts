@@ -1,5 +1,6 @@
 /** A domain of the simulated world: run state, death, controllers and what is attached. Checks nothing of the world. */
 import type { Clock } from '../../lib/clock.ts';
+import { Fault } from '../../lib/fault.ts';
 import type { VmUuid } from '../../model/ids.ts';
 import { type Attachment, CONTROLLER_SPEEDS, deviceKey, formatSlot, type UsbSlot } from '../../model/usb.ts';
 import { CONTROLLER_PORTS, type VmConfig } from '../../model/vm.ts';
@@ -28,6 +29,9 @@ export class SimulatedDomain {
   readonly #maxControllers: number;
   #controllers: readonly Controller[];
   #isModelGone = false;
+  /** What is in its CD drives, where that was changed. */
+  readonly #media = new Map<string, string | undefined>();
+  #memoryMiB: number;
   readonly #attachments = new Map<string, Attachment>();
   #run: Domain['run'] = 'paused';
   #runAfterSave: 'running' | 'paused' = 'paused';
@@ -38,6 +42,7 @@ export class SimulatedDomain {
     this.uuid = config.uuid;
     this.guest = new SimulatedGuest(config.uuid, clock, bootMs, memory);
     this.#config = config;
+    this.#memoryMiB = config.memoryMiB;
     this.#handle = handle;
     this.#maxControllers = maxControllers;
     this.#controllers = config.usbControllers.map(({ version, ports }, index) => {
@@ -83,10 +88,30 @@ export class SimulatedDomain {
 
   /** Tells what it was made of. */
   describe(): DomainDescription {
-    const { virtMode, kernel, initrd, cmdline, memoryMiB, vcpus, disks, usbControllers, serial } = this.#config;
+    const { virtMode, kernel, initrd, cmdline, vcpus, usbControllers, serial } = this.#config;
+    const memoryMiB = this.#memoryMiB;
+    const disks = this.#config.disks.flatMap((disk) => {
+      const path = this.#media.has(disk.target) ? this.#media.get(disk.target) : disk.path;
+      return path === undefined ? [] : [{ ...disk, path }];
+    });
     const texts = Object.entries({ virtMode, kernel, initrd, cmdline }).filter(([, value]) => value !== undefined);
     const settings = { ...Object.fromEntries(texts), memoryMiB, vcpus, disks, usbControllers };
     return { settings, omits: serial === undefined ? [] : ['a serial port'] };
+  }
+
+  /** Puts a medium into a CD drive, or takes it out. @throws Fault `vm.no_drive` */
+  changeMedium(target: string, file: string | undefined): void {
+    const drive = this.#config.disks.find((disk) => disk.target === target && disk.kind === 'cdrom');
+    if (drive === undefined) throw new Fault('vm.no_drive', { vm: this.name, target });
+    this.#media.set(target, file);
+  }
+
+  /** @throws Fault `vm.unsupported` above what it was started with */
+  setMemoryTarget(memoryMiB: number): void {
+    const most = this.#config.memoryMiB;
+    if (memoryMiB > most)
+      throw new Fault('vm.unsupported', { verb: 'memory', vm: this.name, what: `it was started with ${most} MiB` });
+    this.#memoryMiB = memoryMiB;
   }
 
   /** Lets it run or pauses it; while it is saved this is what it does afterwards. */

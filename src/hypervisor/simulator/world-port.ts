@@ -5,7 +5,7 @@
 import type { FaultCode, FaultDetails } from '../../lib/fault.ts';
 import type { VmUuid } from '../../model/ids.ts';
 import type { Attachment, UsbDevice, UsbSlot, UsbSpeed } from '../../model/usb.ts';
-import type { VmConfig } from '../../model/vm.ts';
+import type { Trigger, VmConfig } from '../../model/vm.ts';
 import type { Controller, Domain, DomainDescription, DriverHint, SaveOptions } from '../driver.ts';
 
 /** A guest's memory, as a save file holds it. */
@@ -129,6 +129,9 @@ export interface WorldCalls {
   detachDevice: { params: Of & { readonly attachment: Attachment }; result: null };
   addController: { params: Of; result: Controller };
   describe: { params: Of; result: DomainDescription };
+  changeMedium: { params: Of & { readonly target: string; readonly file?: string }; result: null };
+  setMemoryTarget: { params: Of & { readonly memoryMiB: number }; result: null };
+  trigger: { params: Of & { readonly trigger: Trigger }; result: null };
   backends: { params: Nothing; result: readonly string[] };
   devices: { params: { readonly backend: string }; result: readonly UsbDevice[] };
 

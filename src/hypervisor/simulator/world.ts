@@ -7,7 +7,7 @@ import { type Clock, systemClock } from '../../lib/clock.ts';
 import { Fault } from '../../lib/fault.ts';
 import type { VmUuid } from '../../model/ids.ts';
 import type { Attachment, UsbDevice, UsbSlot } from '../../model/usb.ts';
-import type { VmConfig } from '../../model/vm.ts';
+import type { Trigger, VmConfig } from '../../model/vm.ts';
 import type { Controller, DeathReason, Domain, DomainDescription } from '../driver.ts';
 import { Disturbances } from './disturbances.ts';
 import { SimulatedDomain } from './simulated-domain.ts';
@@ -183,6 +183,26 @@ export class World {
 
   describe(uuid: VmUuid): DomainDescription {
     return this.#living(uuid).describe();
+  }
+
+  changeMedium(uuid: VmUuid, target: string, file: string | undefined): void {
+    this.#living(uuid).changeMedium(target, file);
+  }
+
+  setMemoryTarget(uuid: VmUuid, memoryMiB: number): void {
+    this.#living(uuid).setMemoryTarget(memoryMiB);
+  }
+
+  trigger(uuid: VmUuid, trigger: Trigger): void {
+    const domain = this.#living(uuid);
+    if (trigger === 'power') this.requestShutdown(uuid);
+    else if (trigger === 'sleep') {
+      throw new Fault('vm.unsupported', {
+        verb: 'trigger sleep',
+        vm: domain.name,
+        what: 'a simulated guest never sleeps',
+      });
+    }
   }
 
   setDeviceModel(uuid: VmUuid, isGone: boolean): void {

@@ -9,7 +9,7 @@ import { Fault, messageOf } from '../../lib/fault.ts';
 import { type Log, silentLog } from '../../lib/log.ts';
 import type { VmUuid } from '../../model/ids.ts';
 import type { Attachment, UsbDevice, UsbSlot } from '../../model/usb.ts';
-import type { VmConfig } from '../../model/vm.ts';
+import type { Trigger, VmConfig } from '../../model/vm.ts';
 import type {
   ConsolePaths,
   Controller,
@@ -21,10 +21,12 @@ import type {
   SaveOptions,
   SaveReport,
   StartOptions,
+  VncPlace,
   Waiting,
 } from '../driver.ts';
 import { removeSave } from '../save-target.ts';
 import { foldersIn } from '../vm-folders.ts';
+import { changeMedium, findVnc, setMemoryTarget, trigger } from './board.ts';
 import { type Connection, openConnection } from './connection.ts';
 import { diagnoseXen } from './doctor.ts';
 import { translated, translatedForHost } from './faults.ts';
@@ -197,6 +199,26 @@ export class XenDriver implements Driver {
 
   describe(uuid: VmUuid, waiting: Waiting = {}): Promise<DomainDescription> {
     return this.#with(uuid, async (host) => describeDomain(host, await this.#alive(host, uuid, waiting), waiting));
+  }
+
+  changeMedium(uuid: VmUuid, target: string, file: string | undefined, waiting: Waiting = {}): Promise<void> {
+    return this.#act(uuid, async (host) =>
+      changeMedium(host, await findAlive(host, uuid, waiting), target, file, waiting),
+    );
+  }
+
+  setMemoryTarget(uuid: VmUuid, memoryMiB: number, waiting: Waiting = {}): Promise<void> {
+    return this.#act(uuid, async (host) =>
+      setMemoryTarget(host, await findAlive(host, uuid, waiting), memoryMiB, waiting),
+    );
+  }
+
+  trigger(uuid: VmUuid, what: Trigger, waiting: Waiting = {}): Promise<void> {
+    return this.#act(uuid, async (host) => trigger(host, await findAlive(host, uuid, waiting), what, waiting));
+  }
+
+  findVnc(uuid: VmUuid, waiting: Waiting = {}): Promise<VncPlace | undefined> {
+    return this.#with(uuid, async (host) => findVnc(host, await this.#alive(host, uuid, waiting)));
   }
 
   consoleOf(uuid: VmUuid): ConsolePaths {

@@ -68,6 +68,10 @@ export class ScriptedDriver implements Driver {
   readonly list = unused;
   readonly attachDevice = unused;
   readonly detachDevice = unused;
+  readonly changeMedium = unused;
+  readonly setMemoryTarget = unused;
+  readonly trigger = unused;
+  readonly findVnc = unused;
   readonly consoleOf = unused;
   readonly onHint = unused;
   readonly close = unused;

@@ -129,6 +129,13 @@ export interface QmpCommands {
   system_powerdown: { args: None; returns: None };
   system_wakeup: { args: None; returns: None };
   quit: { args: None; returns: None };
+  'inject-nmi': { args: None; returns: None };
+  /** `DeviceNotActive` without a balloon device. Bytes. */
+  balloon: { args: { readonly value: number }; returns: None };
+  'query-vnc': {
+    args: None;
+    returns: { readonly enabled: boolean; readonly host?: string; readonly service?: string };
+  };
   'set-action': {
     args: {
       readonly reboot?: 'reset' | 'shutdown';
@@ -149,6 +156,18 @@ export interface QmpCommands {
 
   'blockdev-add': { args: Open<{ readonly driver: string; readonly 'node-name'?: string }>; returns: None };
   'blockdev-del': { args: { readonly 'node-name': string }; returns: None };
+  /** `id` is that of the device. `force` opens a tray that the guest has locked. */
+  eject: { args: { readonly id: string; readonly force?: boolean }; returns: None };
+  'blockdev-change-medium': {
+    args: {
+      readonly id: string;
+      readonly filename: string;
+      readonly format: string;
+      readonly force?: boolean;
+      readonly 'read-only-mode': 'read-only';
+    };
+    returns: None;
+  };
   'query-named-block-nodes': { args: { readonly flat?: boolean }; returns: readonly QmpBlockNode[] };
   /** All of them, or none. `device` is the name of a root node. */
   transaction: {
@@ -216,6 +235,9 @@ export const QMP_RETURN_SHAPES: Readonly<Record<QmpCommandName, 'array' | 'objec
   system_powerdown: 'object',
   system_wakeup: 'object',
   quit: 'object',
+  'inject-nmi': 'object',
+  balloon: 'object',
+  'query-vnc': 'object',
   'set-action': 'object',
   device_add: 'object',
   device_del: 'object',
@@ -225,6 +247,8 @@ export const QMP_RETURN_SHAPES: Readonly<Record<QmpCommandName, 'array' | 'objec
   'object-del': 'object',
   'blockdev-add': 'object',
   'blockdev-del': 'object',
+  eject: 'object',
+  'blockdev-change-medium': 'object',
   'query-named-block-nodes': 'array',
   transaction: 'object',
   'blockdev-snapshot-delete-internal-sync': 'object',

@@ -1,0 +1,79 @@
+/** What is done to a running QEMU besides its life and its USB: media of CD drives, the balloon, buttons, its display. */
+import { Fault } from '../../lib/fault.ts';
+import type { Trigger } from '../../model/vm.ts';
+import { isQmpError } from '../../wire/qmp/error.ts';
+import type { QmpSession } from '../../wire/qmp/session.ts';
+import type { VncPlace, Waiting } from '../driver.ts';
+import type { QemuDomain } from './domain.ts';
+import { readOrigin } from './origin.ts';
+
+const MIB = 1024 * 1024;
+
+/**
+ * Puts a medium into a CD drive, or takes it out. The guest may have locked the tray: it is opened all the same, as with a
+ * paper clip. The image is taken as raw, never probed. @throws Fault `vm.no_drive`, QmpError
+ */
+export async function changeMedium(
+  session: QmpSession,
+  domain: QemuDomain,
+  target: string,
+  file: string | undefined,
+  waiting: Waiting,
+): Promise<void> {
+  const id = await driveId(domain, target);
+  if (file === undefined) await session.execute('eject', { id, force: true }, waiting);
+  else {
+    const medium = { id, filename: file, format: 'raw', 'read-only-mode': 'read-only', force: true } as const;
+    await session.execute('blockdev-change-medium', medium, waiting);
+  }
+}
+
+/** @throws Fault `vm.unsupported` when no balloon is there, QmpError */
+export async function setMemoryTarget(
+  session: QmpSession,
+  { name }: QemuDomain,
+  memoryMiB: number,
+  waiting: Waiting,
+): Promise<void> {
+  try {
+    await session.execute('balloon', { value: memoryMiB * MIB }, waiting);
+  } catch (error) {
+    if (!isQmpError(error, 'DeviceNotActive')) throw error;
+    const hint = 'Set "memory" in its config, and restart it.';
+    const details = { verb: 'memory', vm: name, what: 'its QEMU has no balloon' };
+    throw new Fault('vm.unsupported', details, { hint, cause: error });
+  }
+}
+
+/** @throws Fault `vm.unsupported`, QmpError */
+export async function trigger(
+  session: QmpSession,
+  { name }: QemuDomain,
+  what: Trigger,
+  waiting: Waiting,
+): Promise<void> {
+  if (what === 'power') await session.execute('system_powerdown', {}, waiting);
+  else if (what === 's3resume') await session.execute('system_wakeup', {}, waiting);
+  else if (what === 'nmi') await session.execute('inject-nmi', {}, waiting);
+  else throw new Fault('vm.unsupported', { verb: `trigger ${what}`, vm: name, what: 'QEMU has no sleep button' });
+}
+
+/** @throws QmpError */
+export async function findVnc(session: QmpSession, waiting: Waiting): Promise<VncPlace | undefined> {
+  try {
+    const { enabled, host = '', service = '' } = await session.execute('query-vnc', {}, waiting);
+    return enabled && /^\d{1,5}$/.test(service) ? { host, port: Number(service) } : undefined;
+  } catch (error) {
+    if (isQmpError(error, 'CommandNotFound')) return undefined; // A QEMU that was built without VNC.
+    throw error;
+  }
+}
+
+/** QEMU counts the drives, and knows nothing of their targets; what it was started with tells. @throws Fault `vm.no_drive` */
+async function driveId({ name, paths }: QemuDomain, target: string): Promise<string> {
+  const { topology } = await readOrigin(paths);
+  const disks = topology.disks.split(' ').map((disk) => disk.split(':'));
+  const index = disks.findIndex(([other, kind]) => other === target && kind === 'cdrom');
+  if (index === -1) throw new Fault('vm.no_drive', { vm: name, target });
+  return `disk-${index}`;
+}

@@ -1,0 +1,111 @@
+/** The config that a VM is started with next: its file, and what was changed beside it. */
+import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { type FaultCode, isFault } from '../lib/fault.ts';
+import { newUuid } from '../model/ids.ts';
+import { Inventory } from './inventory.ts';
+
+const root = mkdtempSync(join(tmpdir(), 'usher-next-'));
+const opened: Inventory[] = [];
+after(() => {
+  for (const inventory of opened) inventory.close();
+  rmSync(root, { recursive: true, force: true });
+});
+const open = (name: string) => {
+  const inventory = new Inventory(join(root, `${name}.db`), { defaultDriver: 'simulator' });
+  opened.push(inventory);
+  return inventory;
+};
+const has = (code: FaultCode) => (error: unknown) => isFault(error, code);
+const TEXT = 'memory = 64\ndisk = /a:file:hda:w:disk\nvcpus = 2\n';
+
+test('what is set holds at the next start and over a restart of the daemon, and the file stays as it is', async () => {
+  const path = join(root, 'set.vm');
+  writeFileSync(path, TEXT);
+  const inventory = open('set');
+  const { uuid } = (await inventory.createVm({ path })).record;
+  await inventory.changeConfig(uuid, { key: 'memory', value: '128' });
+  await inventory.changeConfig(uuid, { key: 'disk', value: '/b:file:hdb:w:disk', isAdded: true });
+  for (const one of [inventory, open('set')]) {
+    const { config } = await one.loadConfig(uuid);
+    assert.deepEqual(
+      [config.memoryMiB, config.vcpus, config.disks.map(({ target }) => target)],
+      [128, 2, ['hda', 'hdb']],
+    );
+    assert.deepEqual((await one.nextSettings(uuid, 'memory')).settings, [
+      { key: 'memory', value: '128', isChanged: true },
+    ]);
+    assert.deepEqual((await one.nextSettings(uuid, 'vcpus')).settings, [{ key: 'vcpus', value: '2' }]);
+    assert.equal((await one.nextSettings(uuid, 'disk')).settings.length, 2);
+  }
+  assert.equal(readFileSync(path, 'utf8'), TEXT);
+  writeFileSync(path, TEXT.replace('vcpus = 2', 'vcpus = 3'));
+  assert.deepEqual((await inventory.nextSettings(uuid, 'vcpus')).settings, [{ key: 'vcpus', value: '3' }]);
+  assert.equal((await inventory.loadConfig(uuid)).config.memoryMiB, 128);
+  unlinkSync(path);
+  const { config, warnings } = await inventory.loadConfig(uuid);
+  assert.deepEqual([config.memoryMiB, config.disks.length], [128, 2], 'the last good content has the changes, once');
+  assert.match(warnings.join(), /serves instead/);
+});
+
+test('to read the file again, or another, forgets what was set; a broken one changes nothing', async () => {
+  const [path, other] = [join(root, 'reread.vm'), join(root, 'other.vm')];
+  writeFileSync(path, TEXT);
+  writeFileSync(other, 'memory = nonsense\n');
+  const inventory = open('reread');
+  const { uuid } = (await inventory.createVm({ path })).record;
+  await inventory.changeConfig(uuid, { key: 'memory', value: '128' });
+  await assert.rejects(inventory.rereadConfig(uuid, other), has('config.invalid'));
+  assert.equal((await inventory.loadConfig(uuid)).config.memoryMiB, 128);
+  await inventory.rereadConfig(uuid);
+  assert.equal((await inventory.loadConfig(uuid)).config.memoryMiB, 64);
+  writeFileSync(other, 'memory = 32\n');
+  await inventory.rereadConfig(uuid, other);
+  assert.deepEqual([inventory.findVm(uuid).path, (await inventory.loadConfig(uuid)).config.memoryMiB], [other, 32]);
+});
+
+test('what makes no config is refused, and nothing is changed', async () => {
+  const path = join(root, 'bad.vm');
+  writeFileSync(path, TEXT);
+  const inventory = open('bad');
+  const { uuid } = (await inventory.createVm({ path })).record;
+  const cases: [string, string, FaultCode][] = [
+    ['memory', 'much', 'config.invalid'],
+    ['disk', '/b:file:hda:w:disk', 'config.invalid'],
+    ['colour', 'red', 'config.no_key'],
+    ['uuid', newUuid(), 'params.invalid'],
+    ['name', 'other', 'params.invalid'],
+    ['memory', '5\nkernel = /etc/shadow', 'params.invalid'],
+  ];
+  for (const [key, value, code] of cases) {
+    await assert.rejects(inventory.changeConfig(uuid, { key, value, isAdded: key === 'disk' }), has(code), key);
+  }
+  await assert.rejects(inventory.nextSettings(uuid, 'colour'), has('config.no_key'));
+  const { config } = await inventory.loadConfig(uuid);
+  assert.deepEqual([config.memoryMiB, config.disks.length], [64, 1]);
+});
+
+test('of a VM that was made without a file the content itself is changed', async () => {
+  const inventory = open('content');
+  const { uuid } = (await inventory.createVm({ content: TEXT, name: 'a' })).record;
+  await inventory.changeConfig(uuid, { key: 'memory', value: '128' });
+  await inventory.changeConfig(uuid, { key: 'disk', value: '/b:file:hdb:w:disk', isAdded: true });
+  const { config } = await inventory.loadConfig(uuid);
+  assert.deepEqual([config.memoryMiB, config.disks.length], [128, 2]);
+  await assert.rejects(inventory.rereadConfig(uuid), has('params.invalid'));
+});
+
+test('a VM that is removed takes its changes with it', async () => {
+  const path = join(root, 'gone.vm');
+  const uuid = newUuid();
+  writeFileSync(path, `uuid = ${uuid}\n${TEXT}`);
+  const inventory = open('gone');
+  await inventory.createVm({ path });
+  await inventory.changeConfig(uuid, { key: 'memory', value: '128' });
+  inventory.removeVm(uuid);
+  await inventory.createVm({ path });
+  assert.equal((await inventory.loadConfig(uuid)).config.memoryMiB, 64);
+});

@@ -1,0 +1,262 @@
+/**
+ * Mutated input at a monitor's socket, in all three dialects: it answers or hangs up, in time, and nothing is asked of the
+ * VM that was not understood as a whole. USHER_RUNS says how many inputs, USHER_SEED repeats a run.
+ */
+import assert from 'node:assert/strict';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { connect, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { OPERATIONS } from '../../src/api/operations.ts';
+import { RpcConnection } from '../../src/api/rpc.ts';
+import { knownOperation, validParams } from '../../src/app/dispatch.ts';
+import { systemClock } from '../../src/lib/clock.ts';
+import { withDeadline } from '../../src/lib/deadline.ts';
+import { silentLog } from '../../src/lib/log.ts';
+import { parseUuid } from '../../src/model/ids.ts';
+import { COMMANDS, type MonitorCommand, spellings } from '../../src/monitor/commands.ts';
+import { formatFrame } from '../../src/monitor/framed-rpc.ts';
+import { MonitorSocket } from '../../src/monitor/socket.ts';
+
+const RUNS = Number(process.env['USHER_RUNS'] ?? 4000);
+const SEED = Number(process.env['USHER_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
+const AT_ONCE = 32;
+/** However busy the machine is: what takes longer hangs. */
+const HANG_MS = 60_000;
+const UUID = parseUuid('0b7b6e35-6d3c-4b5e-9a6c-0a4e4a1f0c11');
+
+/** Lines that are good, one at least for every command, and the same in frames and as RPC. */
+const LINES = [
+  ...spellings().map(([spelling]) => spelling),
+  'start paused=true',
+  'shutdown timeout=1.5 forced=false',
+  'reboot forced=true auto-start=true',
+  'suspend file="/srv/a b.save" live=true',
+  "suspend '/srv/a\\ b'",
+  'restore file=/srv/x paused=true delete=false',
+  'checkpoint /srv/x=y',
+  'get field=memory',
+  'set field=memory value=64',
+  'disk-add physpath=/a.img virtpath=hda mode=r',
+  'nic-add id=1 bridge=xenbr0 mac=00:16:3e:00:00:01',
+  'pci-add 0000:02:1d.7 id=1',
+  'cd-insert virtpath=hdc physpath=/a.iso',
+  'cd-eject hdc',
+  'set-mem-target mb=128',
+  'trigger params=power',
+  'read-config path=/a.cfg',
+];
+const BARE: Readonly<Record<string, string>> = { 'pci-add': 'pci', 'cd-eject': 'virtpath' };
+const SEEDS: readonly Buffer[] = [
+  ...LINES.map((line) => Buffer.from(`${line}\n`)),
+  Buffer.from('status\nhelp\nsubscribe\nsubscribe\nstatus\n'),
+  ...LINES.map((line) => formatFrame({ jsonrpc: '2.0', ...asRequest(line), id: 1 })),
+  formatFrame({ method: 'start', params: { paused: true }, id: 'x' }),
+  ...Object.keys(OPERATIONS).map((method) => rpc({ id: 1, method, params: { vm: 'work' } })),
+  rpc({ id: 'a', method: 'vm.suspend', params: { vm: 'work', file: '/x' } }),
+  rpc({ id: null, method: 'hello', params: { client: 'x', protocol: 1 } }),
+];
+/** What is worth to be put in anywhere. */
+const WORDS = ['"', "'", '\\', '=', '\n', '\r\n', '\0', ' ', '\t', '{', '}', '[', ']', 'null', 'true', '-1', '1e9'].map(
+  (word) => Buffer.from(word),
+);
+const MORE_WORDS = [
+  Buffer.from('\u202e☃'),
+  Buffer.of(0xff, 0xfe),
+  Buffer.alloc(9000, 'x'),
+  Buffer.of(0, 0, 0, 0),
+  Buffer.of(0, 0xff, 0xff, 0xff),
+  Buffer.from(' file=/x'),
+  Buffer.from('"params":[]'),
+  Buffer.from('{"id":{},"method":5}\n'),
+  formatFrame([]),
+  formatFrame({ id: [], method: 'pause' }),
+  formatFrame({ id: 1, method: 'pause', params: null }),
+  formatFrame({ id: 1, method: 'suspend', params: { file: ['/x'] } }),
+  formatFrame({ id: 1 }),
+  Buffer.concat([Buffer.of(0, 0, 0, 2), Buffer.of(0xff, 0xff)]),
+];
+
+test(`${RUNS} mutated inputs with the seed ${SEED}`, { timeout: 3_600_000 }, async (t) => {
+  t.diagnostic(`USHER_SEED=${SEED} USHER_RUNS=${RUNS}`);
+  const random = randomOf(SEED);
+  const bench = await openBench();
+  const counts = { text: 0, framed: 0, rpc: 0, performed: 0, refused: 0 };
+  try {
+    for (let begun = 0; begun < RUNS; begun += AT_ONCE) {
+      // Every seed is sent as it is, once; from then on, mutants.
+      const inputs = Array.from({ length: Math.min(AT_ONCE, RUNS - begun) }, (_, i) =>
+        begun + i < SEEDS.length ? (SEEDS[begun + i] ?? Buffer.alloc(0)) : mutate(random),
+      );
+      await Promise.all(inputs.map((input) => bench.check(input, random(), counts)));
+    }
+    // It goes on as ever.
+    assert.equal(await bench.say(Buffer.from('status\n')), 'did 1\nok\n');
+  } finally {
+    await bench.close();
+  }
+  t.diagnostic(JSON.stringify(counts));
+  if (RUNS >= 1000) for (const [name, count] of Object.entries(counts)) assert.ok(count > 0, name);
+});
+
+async function openBench() {
+  const folder = await mkdtemp(join(tmpdir(), 'usher-fuzz-'));
+  const path = join(folder, 'vm.sock');
+  const bugs: unknown[] = [];
+  /** How often something was asked of the VM by a connection. */
+  const asked = new WeakMap<Socket, number>();
+  let quits = 0;
+  const log = { ...silentLog, error: (message: string, fields: object = {}) => void bugs.push({ message, ...fields }) };
+  const count = (socket: Socket) => {
+    const number = (asked.get(socket) ?? 0) + 1;
+    asked.set(socket, number);
+    return number;
+  };
+  const peers = new Map<number, Socket>();
+  let peer = 0;
+  const socket = await MonitorSocket.open({
+    ...{ path, uuid: UUID, clock: systemClock, log },
+    peerOf(connection) {
+      const pid = ++peer;
+      peers.set(pid, connection);
+      connection.once('close', () => peers.delete(pid));
+      return { uid: 0, pid, user: 'root' };
+    },
+    async perform(command: MonitorCommand, { pid }) {
+      assert.ok(Object.hasOwn(COMMANDS, command.name));
+      return [`did ${count(peers.get(pid) as Socket)}`];
+    },
+    serveRpc(connection, head) {
+      const served = new RpcConnection({
+        async dispatch(operation, params) {
+          validParams(knownOperation(operation), params);
+          return `did ${count(connection)}`;
+        },
+        write: (text) => connection.write(text),
+        end: () => connection.end(),
+      });
+      connection.on('data', (chunk: Buffer) => served.push(chunk));
+      connection.on('close', () => served.close());
+      served.push(head);
+    },
+    onQuit: () => void quits++,
+  });
+
+  /** Sends bytes in two pieces and gives all that is answered, until the end. */
+  const say = (input: Buffer, cut = 0): Promise<string> =>
+    withDeadline({ what: `The answer to ${JSON.stringify(input.toString('latin1'))}`, timeoutMs: HANG_MS }, () => {
+      const isRpc = input[0] === 0x7b;
+      return new Promise<string>((resolve) => {
+        let heard = '';
+        const client = connect({ path, allowHalfOpen: true }, () => {
+          const at = Math.floor(cut * input.length);
+          client.write(input.subarray(0, at));
+          client.write(input.subarray(at));
+          if (isRpc) client.write('\n{"id":"the end","method":"hello","params":{"client":"x","protocol":1}}\n');
+          else client.end();
+        });
+        const finish = () => {
+          client.destroy();
+          resolve(heard);
+        };
+        client.on('data', (chunk: Buffer) => {
+          heard += chunk.toString();
+          if (isRpc && heard.includes('"id":"the end"')) finish();
+        });
+        client.on('end', finish);
+        client.on('error', finish); // It hung up while we still sent.
+      });
+    });
+
+  return {
+    say: (input: Buffer) => say(input),
+    async check(
+      input: Buffer,
+      cut: number,
+      counts: Record<'text' | 'framed' | 'rpc' | 'performed' | 'refused', number>,
+    ) {
+      const quitsBefore = quits;
+      const heard = await say(input, cut);
+      const what = JSON.stringify(input.toString('latin1'));
+      assert.deepEqual(bugs, [], what);
+      const [first] = input;
+      counts[first === 0x7b ? 'rpc' : first === 0 ? 'framed' : 'text']++;
+      const did = (heard.match(/\bdid \d+/g) ?? []).length;
+      const refused = (heard.match(/^error |"error":/gm) ?? []).length;
+      counts.performed += did;
+      counts.refused += refused;
+      // An answer for each thing done, in order; what was refused did nothing.
+      const numbers = (heard.match(/(?<=\bdid )\d+/g) ?? []).map(Number);
+      assert.deepEqual(
+        numbers.toSorted((a, b) => a - b),
+        Array.from({ length: did }, (_, i) => i + 1),
+        what,
+      );
+      if (first === 0)
+        assert.equal(did + refused + (quits > quitsBefore ? 1 : 0) >= 1 || heard.includes('result'), true, what);
+      for (const line of heard.split('\n').slice(0, -1)) {
+        if (first === 0 || first === 0x7b) JSON.parse(line);
+        else assert.match(line, LINE_OF_ANSWER, what);
+      }
+    },
+    async close() {
+      await socket.close();
+      await rm(folder, { recursive: true });
+    },
+  };
+}
+
+/** A good answer's lines, its end, a bad answer, a notification, help. */
+const LINE_OF_ANSWER = /^(did \d+|ok|error [a-z_]+(\.[a-z_]+)? .+|[0-9a-f-]{36}:\d+:.*|[a-z0-9-]+ .*)$/;
+
+function asRequest(line: string): { method: string; params: Record<string, string> } {
+  const [method = '', ...words] = line.split(' ');
+  const params = words.map((word): [string, string] => {
+    const equals = word.indexOf('=');
+    return equals > 0 ? [word.slice(0, equals), word.slice(equals + 1)] : [BARE[method] ?? 'file', word];
+  });
+  return { method, params: Object.fromEntries(params) };
+}
+
+function rpc(request: object): Buffer {
+  return Buffer.from(`${JSON.stringify({ jsonrpc: '2.0', ...request })}\n`);
+}
+
+function mutate(random: () => number): Buffer {
+  const pick = <T>(list: readonly T[]): T => list[Math.floor(random() * list.length)] as T;
+  let bytes: Buffer = Buffer.from(pick(SEEDS));
+  for (let times = 1 + Math.floor(random() * 4); times > 0; times--) {
+    const at = Math.floor(random() * (bytes.length + 1));
+    const to = Math.min(bytes.length, at + Math.floor(random() * 8));
+    const [before, cut, after] = [bytes.subarray(0, at), bytes.subarray(at, to), bytes.subarray(to)];
+    const kinds: (() => Buffer)[] = [
+      () => Buffer.concat([before, after]),
+      () => Buffer.concat([before, cut, cut, after]),
+      () => Buffer.concat([before, pick(random() < 0.7 ? WORDS : MORE_WORDS), cut, after]),
+      () => Buffer.concat([before, Buffer.of(Math.floor(random() * 256)), after]),
+      () => Buffer.concat([bytes, pick(SEEDS)]),
+      () => Buffer.concat([before, pick(SEEDS)]),
+      () => pick(MORE_WORDS),
+      () => before,
+    ];
+    bytes = pick(kinds)();
+  }
+  // A frame whose body has changed is told its length again, half of the time: else nearly all would be cut off.
+  if (bytes[0] === 0 && bytes.length > 4 && random() < 0.7) {
+    bytes = Buffer.from(bytes);
+    bytes.writeUInt32BE(bytes.length - 4);
+  }
+  return bytes;
+}
+
+/** mulberry32: numbers from 0 to 1 that a seed repeats. */
+function randomOf(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
