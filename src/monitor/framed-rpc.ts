@@ -27,10 +27,6 @@ export class FrameReader {
   #bytes = 0;
   #state: FrameState = NEED_MORE;
 
-  get state(): FrameState {
-    return this.#state;
-  }
-
   /** Takes bytes; gives the state that they lead to. A frame, or a broken one, stays what it is. */
   push(chunk: Buffer): FrameState {
     if (this.#state.is !== 'need more') return this.#state;

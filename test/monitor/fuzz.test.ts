@@ -57,6 +57,17 @@ const SEEDS: readonly Buffer[] = [
   rpc({ id: 'a', method: 'vm.suspend', params: { vm: 'work', file: '/x' } }),
   rpc({ id: null, method: 'hello', params: { client: 'x', protocol: 1 } }),
 ];
+/** Too much of something: sent once, for mutants of them would be as large. */
+const LARGE: readonly Buffer[] = [
+  Buffer.from(`{"id":1,"x":"${'x'.repeat(4 * 1024 * 1024)}`),
+  Buffer.concat(Array.from({ length: 200 }, (_, id) => rpc({ id, method: 'vm.list', params: {} }))),
+  Buffer.from('status\n'.repeat(200)),
+  ...[{ file: `/${'x'.repeat(4096)}` }, { file: '/\0' }].map((params) => formatFrame({ method: 'suspend', params })),
+  ...['x'.repeat(8001), '\u0001'].map((value) => formatFrame({ method: 'set', params: { field: 'memory', value } })),
+  formatFrame({ method: 'x'.repeat(41), id: 1 }),
+  rpc({ id: 1, method: 'x'.repeat(65) }),
+  Buffer.from('{"id":1,"method":"doctor"}\nnull\n5\n[]\n"x"\n'),
+];
 /** What is worth to be put in anywhere. */
 const WORDS = ['"', "'", '\\', '=', '\n', '\r\n', '\0', ' ', '\t', '{', '}', '[', ']', 'null', 'true', '-1', '1e9'].map(
   (word) => Buffer.from(word),
@@ -78,6 +89,9 @@ const MORE_WORDS = [
   Buffer.concat([Buffer.of(0, 0, 0, 2), Buffer.of(0xff, 0xff)]),
 ];
 
+/** As they are, once; from then on, mutants. */
+const FIRST = [...SEEDS, ...LARGE];
+
 test(`${RUNS} mutated inputs with the seed ${SEED}`, { timeout: 3_600_000 }, async (t) => {
   t.diagnostic(`USHER_SEED=${SEED} USHER_RUNS=${RUNS}`);
   const random = randomOf(SEED);
@@ -85,9 +99,9 @@ test(`${RUNS} mutated inputs with the seed ${SEED}`, { timeout: 3_600_000 }, asy
   const counts = { text: 0, framed: 0, rpc: 0, performed: 0, refused: 0 };
   try {
     for (let begun = 0; begun < RUNS; begun += AT_ONCE) {
-      // Every seed is sent as it is, once; from then on, mutants.
-      const inputs = Array.from({ length: Math.min(AT_ONCE, RUNS - begun) }, (_, i) =>
-        begun + i < SEEDS.length ? (SEEDS[begun + i] ?? Buffer.alloc(0)) : mutate(random),
+      const inputs = Array.from(
+        { length: Math.min(AT_ONCE, RUNS - begun) },
+        (_, i) => FIRST[begun + i] ?? mutate(random),
       );
       await Promise.all(inputs.map((input) => bench.check(input, random(), counts)));
     }
@@ -123,14 +137,19 @@ async function openBench() {
       connection.once('close', () => peers.delete(pid));
       return { uid: 0, pid, user: 'root' };
     },
-    async perform(command: MonitorCommand, { pid }) {
+    async perform(command: MonitorCommand, { pid }, caller) {
       assert.ok(Object.hasOwn(COMMANDS, command.name));
+      if (command.name === 'quit') return [];
+      if (command.name === 'subscribe') caller.notify({ code: 61_440, parts: ['vm', 'state', 'running'] });
       return [`did ${count(peers.get(pid) as Socket)}`];
     },
     serveRpc(connection, head) {
       const served = new RpcConnection({
-        async dispatch(operation, params) {
+        async dispatch(operation, params, { notify }) {
           validParams(knownOperation(operation), params);
+          if (operation === 'doctor') throw new TypeError('a bug');
+          notify('progress', {});
+          await new Promise((resolve) => setImmediate(resolve));
           return `did ${count(connection)}`;
         },
         write: (text) => connection.write(text),
@@ -149,10 +168,11 @@ async function openBench() {
       const isRpc = input[0] === 0x7b;
       return new Promise<string>((resolve) => {
         let heard = '';
-        const client = connect({ path, allowHalfOpen: true }, () => {
-          const at = Math.floor(cut * input.length);
-          client.write(input.subarray(0, at));
-          client.write(input.subarray(at));
+        const client = connect({ path, allowHalfOpen: true }, async () => {
+          for (const piece of pieces(input, cut)) {
+            client.write(piece);
+            await new Promise((turn) => setImmediate(turn));
+          }
           if (isRpc) client.write('\n{"id":"the end","method":"hello","params":{"client":"x","protocol":1}}\n');
           else client.end();
         });
@@ -205,6 +225,12 @@ async function openBench() {
       await rm(folder, { recursive: true });
     },
   };
+}
+
+/** Two pieces, or, of every tenth input, the first hundred bytes one by one. */
+function pieces(input: Buffer, cut: number): readonly Buffer[] {
+  if (cut >= 0.1) return [input.subarray(0, cut * input.length), input.subarray(cut * input.length)];
+  return [...[...input.subarray(0, 100)].map((byte) => Buffer.of(byte)), input.subarray(100)];
 }
 
 /** A good answer's lines, its end, a bad answer, a notification, help. */
