@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { fakeXen, failing, printing } from './testing/fake-xen.ts';
+import { failing, fakeXen, printing } from './testing/fake-xen.ts';
 import { refusal } from './testing/refusal.ts';
 
 test('media, memory and triggers are xl’s words; its refusal of a trigger says what the guest lacks', async (t) => {
