@@ -64,7 +64,10 @@ test('a length that is too great, or nothing, breaks it as soon as it is read', 
 
 test('a request is a command, or a refusal with its id', () => {
   const parse = (request: unknown) => parseFramedRequest(Buffer.from(JSON.stringify(request)));
-  assert.deepEqual(parse(REQUESTS[1]), { id: 'a', command: { name: 'suspend', params: { file: '/srv/ä ☃.save' } } });
+  assert.deepEqual(parse(REQUESTS[1]), {
+    id: 'a',
+    command: { name: 'suspend', params: { file: '/srv/ä ☃.save', isLive: true } },
+  });
   assert.deepEqual(parse({ method: 'start', params: { paused: true }, id: 7 }), {
     id: 7,
     command: { name: 'start', params: { isPaused: true } },

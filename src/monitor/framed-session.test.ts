@@ -80,7 +80,7 @@ test('a request is answered and the connection ends, wherever the frame is cut',
       assert.deepEqual(await ask(path, 'status', {}, cut), { jsonrpc: '2.0', result: 'running', id: 9 });
     }
     assert.deepEqual(await ask(path, 'suspend', { file: '/x', live: 'true' }), { jsonrpc: '2.0', result: null, id: 9 });
-    assert.deepEqual(commands.at(-1), { name: 'suspend', params: { file: '/x' } });
+    assert.deepEqual(commands.at(-1), { name: 'suspend', params: { file: '/x', isLive: true } });
   }));
 
 test('help is a text; faults and bugs are errors', () =>
