@@ -46,7 +46,7 @@ test('a framed client drives a VM of a xenvm through its life, and changes its C
   assert.match(JSON.stringify(await frame(path, 'cd-eject', { virtpath: 'hda' })), /has no CD drive/);
   assert.match(JSON.stringify(await frame(path, 'set-mem-target', { mb: '64' })), /has no balloon/);
   assert.match(JSON.stringify(await frame(path, 'trigger', { params: 'sleep' })), /no sleep button/);
-  await done('suspend', { file: save ?? '' });
+  assert.match(String((await frame(path, 'suspend', { file: save ?? '' })).result), /^stood still for /);
   assert.equal(await state(), 'suspended');
   await done('restore', { file: save ?? '' });
   assert.equal(await state(), 'running');
