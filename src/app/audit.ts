@@ -8,7 +8,8 @@ import { type Clock, systemClock } from '../lib/clock.ts';
 import { Fault, isFault, messageOf } from '../lib/fault.ts';
 import { type Log, silentLog } from '../lib/log.ts';
 import { type Database, openDatabase, type SqlValue, type Statement } from '../lib/sqlite.ts';
-import type { AuditRow, AuditState, AuditTrail, Outcome } from '../model/audit.ts';
+import { listWords } from '../lib/text.ts';
+import type { AuditRow, AuditState, AuditTrail, Conclusion, Intent, Outcome } from '../model/audit.ts';
 import { ChainCheck, chain, FIRST_LINK, type Link, type Proof, type StoredRow } from './audit-chain.ts';
 import { AUDIT_MIGRATIONS } from './audit-schema.ts';
 
@@ -36,13 +37,7 @@ export interface AuditLogOptions {
 /** A row as it is written: the hash is over its canonical JSON. */
 type Entry = Omit<AuditRow, 'hash'>;
 type Listener = (row: AuditRow) => void;
-interface Ending {
-  readonly intent: number;
-  readonly outcome: Outcome;
-  readonly details: Readonly<Record<string, unknown>>;
-  readonly after: AuditState | undefined;
-  readonly at: number;
-}
+type Ending = Conclusion & { readonly details: Readonly<Record<string, unknown>>; readonly at: number };
 
 const SELECT = 'SELECT row, body, hash FROM entry';
 /** Rows that are verified in one go, before others get their turn. */
@@ -74,26 +69,32 @@ export class AuditLog implements AuditTrail {
   }
 
   /** Writes what is going to be done; gives the number of the row. @throws Fault `audit.unwritable` */
-  intend(entry: Parameters<AuditTrail['intend']>[0]): number {
-    const { actor, action, vm, device, details = {}, because, before, isCovered = false } = entry;
-    const { uid, pid, user } = actor;
-    const intent = { kind: 'intent', actor: { uid, pid, user }, action, vm, device, details, because, before } as const;
-    const write = isCovered ? this.#database.unflushed : this.#database.transaction;
+  intend(entry: Intent): number {
+    const [row] = this.intendAll([entry]);
+    if (row === undefined) throw new RangeError('an intent has no row');
+    return row;
+  }
+
+  /**
+   * Writes what is going to be done, all or nothing, with one flush, which is left out when all are covered; gives the
+   * numbers of the rows. @throws Fault `audit.unwritable`
+   */
+  intendAll(entries: readonly Intent[]): number[] {
+    const write = entries.every(({ isCovered }) => isCovered) ? this.#database.unflushed : this.#database.transaction;
     try {
-      const { rows, row } = write(() => {
-        const ended = this.#end(this.#owed);
-        const begun = this.#append({ ...intent, at: this.#clock.now() });
-        this.#statements.open.run(begun.row);
-        return { rows: [...ended, begun], row: begun.row };
-      });
+      const { ended, begun } = write(() => ({
+        ended: this.#end(this.#owed),
+        begun: entries.map((e) => this.#begin(e)),
+      }));
       this.#owed = [];
-      this.#tell(rows);
-      return row;
+      this.#tell([...ended, ...begun]);
+      return begun.map(({ row }) => row);
     } catch (error) {
       if (!isUnwritable(error)) throw error;
+      const operation = listWords([...new Set(entries.map(({ action }) => action))], 'and');
       const hint =
         'Nothing is done that cannot be audited. Make room on the disk; usher doctor says how much there is.';
-      throw new Fault('audit.unwritable', { operation: action, what: messageOf(error) }, { cause: error, hint });
+      throw new Fault('audit.unwritable', { operation, what: messageOf(error) }, { cause: error, hint });
     }
   }
 
@@ -104,13 +105,24 @@ export class AuditLog implements AuditTrail {
     details: Readonly<Record<string, unknown>> = {},
     after?: AuditState | undefined,
   ): void {
-    const isOwed = this.#owed.some((ending) => ending.intent === intent);
-    if (isOwed || this.#statements.isOpen.get(intent) === undefined) {
-      throw new RangeError(`audit row ${intent} is no intent that waits for its outcome`);
+    this.concludeAll([{ intent, outcome, details, after }]);
+  }
+
+  /** Writes what became of intents with one flush; when that cannot be done now, all of it is owed. */
+  concludeAll(conclusions: readonly Conclusion[]): void {
+    const closed = new Set(this.#owed.map(({ intent }) => intent));
+    for (const { intent } of conclusions) {
+      if (closed.has(intent) || this.#statements.isOpen.get(intent) === undefined) {
+        throw new RangeError(`audit row ${intent} is no intent that waits for its outcome`);
+      }
+      closed.add(intent);
     }
-    const error = this.#writeOrOwe([...this.#owed, { intent, outcome, details, after, at: this.#clock.now() }]);
+    const at = this.#clock.now();
+    const endings = conclusions.map(({ details = {}, ...rest }) => ({ ...rest, details, at }));
+    const error = this.#writeOrOwe([...this.#owed, ...endings]);
     if (error !== undefined) {
-      this.#log.error('an outcome cannot be written into the audit trail yet', { intent, outcome, error });
+      const intents = conclusions.map(({ intent }) => intent);
+      this.#log.error('outcomes cannot be written into the audit trail yet', { intents, error });
     }
   }
 
@@ -203,6 +215,15 @@ export class AuditLog implements AuditTrail {
       const { actor, action, vm, device } = toRow(stored);
       return [this.#append({ kind: 'outcome', intent, actor, action, vm, device, details, after, outcome, at })];
     });
+  }
+
+  /** Writes an intent; legal in a transaction. */
+  #begin({ actor, action, vm, device, details = {}, because, before }: Intent): AuditRow {
+    const { uid, pid, user } = actor;
+    const told = { actor: { uid, pid, user }, action, vm, device, details, because, before };
+    const begun = this.#append({ kind: 'intent', ...told, at: this.#clock.now() });
+    this.#statements.open.run(begun.row);
+    return begun;
   }
 
   #append(entry: { readonly [K in Exclude<keyof Entry, 'row'>]?: Entry[K] | undefined }): AuditRow {

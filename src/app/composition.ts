@@ -29,6 +29,7 @@ import { VirtualPorts } from '../usb/virtual.ts';
 import { Access } from './access.ts';
 import { Anchors } from './anchors.ts';
 import { AuditLog } from './audit.ts';
+import { AuditGroups } from './audit-groups.ts';
 import { Denials } from './denials.ts';
 import { type Call, Dispatcher } from './dispatch.ts';
 import { type DriverMakers, Drivers } from './drivers.ts';
@@ -162,7 +163,7 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     namesOf: names.namesOf,
     places: inventory.places,
     executors: stepExecutors({
-      audit,
+      audit: new AuditGroups(audit),
       publish,
       driverOf: (vm) => fleet.driverOf(vm),
       nameOf: (vm) => fleet.nameOf(vm),

@@ -19,11 +19,12 @@ export function closeOpenIntents({
       places.set(deviceKey(attachment), `${name} ${formatSlot(attachment)}`);
     }
   }
-  for (const row of open) {
-    const observed = observedOf(row);
-    const outcome = row.action === 'step.attach' || row.action === 'step.detach' ? stepOutcome(row) : 'unknown';
-    audit.conclude(row.row, outcome, { closedAtStart: true, observed });
-  }
+  audit.concludeAll(
+    open.map((row) => {
+      const outcome = row.action === 'step.attach' || row.action === 'step.detach' ? stepOutcome(row) : 'unknown';
+      return { intent: row.row, outcome, details: { closedAtStart: true, observed: observedOf(row) } };
+    }),
+  );
 
   function stepOutcome(row: AuditRow): 'ok' | 'failed' | 'unknown' {
     const vm = fleet.list().find(({ name }) => name === row.vm);

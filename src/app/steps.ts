@@ -6,7 +6,7 @@ import type { Clock } from '../lib/clock.ts';
 import { failPoint } from '../lib/fail-point.ts';
 import { asFault, Fault } from '../lib/fault.ts';
 import { questionOf, silenceOn } from '../model/assignment.ts';
-import type { Actor, AuditState, AuditTrail, Because } from '../model/audit.ts';
+import type { Actor, AuditState, Because, GroupedTrail, Intent } from '../model/audit.ts';
 import type { Publish } from '../model/event.ts';
 import type { VmUuid } from '../model/ids.ts';
 import { deviceKey, formatSlot, type UsbDevice } from '../model/usb.ts';
@@ -16,7 +16,7 @@ import type { Decider, StepExecutors } from '../usb/plan-types.ts';
 export const USHER: Actor = { uid: process.getuid?.() ?? 0, pid: process.pid, user: 'usher' };
 
 export interface StepContext {
-  readonly audit: AuditTrail;
+  readonly audit: GroupedTrail;
   readonly publish: Publish;
   readonly driverOf: (vm: VmUuid) => Promise<Driver>;
   readonly nameOf: (vm: VmUuid) => string;
@@ -100,7 +100,7 @@ export function stepExecutors(context: StepContext): StepExecutors {
 /** How things stand with a device that is in no VM. */
 const NOWHERE: AuditState = { vm: null };
 
-type Subject = Pick<Parameters<AuditTrail['intend']>[0], 'vm' | 'device' | 'details' | 'because' | 'before'>;
+type Subject = Pick<Intent, 'vm' | 'device' | 'details' | 'because' | 'before'>;
 
 /** Makes what the trail says about who decided. */
 function becauseOf(decider: Decider | undefined, says: string): Because | undefined {
@@ -116,7 +116,7 @@ function becauseOf(decider: Decider | undefined, says: string): Because | undefi
 
 /** Does a step between its intent and its outcome. */
 async function audited(
-  audit: AuditTrail,
+  audit: GroupedTrail,
   step: 'attach' | 'detach' | 'add_controller' | 'drop_hold' | 'carry_hold' | 'ask' | 'end_question',
   { after, ...subject }: Subject & { readonly after?: AuditState },
   work: () => Promise<void>,
@@ -125,16 +125,16 @@ async function audited(
     if (step === 'attach' || step === 'detach') failPoint(`${step}.${place}`);
   };
   reach('before-intent');
-  const intent = audit.intend({ actor: USHER, action: `step.${step}`, ...subject });
+  const intent = await audit.intend({ actor: USHER, action: `step.${step}`, ...subject });
   reach('after-intent');
   try {
     await work();
   } catch (error) {
     const { message, code } = asFault(error);
-    audit.conclude(intent, 'failed', { error: message, code });
+    await audit.conclude({ intent, outcome: 'failed', details: { error: message, code } });
     throw error;
   }
   reach('before-outcome');
-  audit.conclude(intent, 'ok', undefined, after);
+  await audit.conclude({ intent, outcome: 'ok', after });
   reach('after-outcome');
 }

@@ -51,23 +51,35 @@ export interface AuditRow {
   readonly hash: string;
 }
 
-/** Writes the trail. */
+/** What is going to be done, before it has a row. */
+export interface Intent {
+  readonly actor: Actor;
+  readonly action: string;
+  readonly vm?: string | undefined;
+  readonly device?: string | undefined;
+  readonly details?: Readonly<Record<string, unknown>> | undefined;
+  readonly because?: Because | undefined;
+  readonly before?: AuditState | undefined;
+  /**
+   * Set when nothing is done before a further intent is on disk, which flushes this one with it: then this one need not
+   * be flushed by itself.
+   */
+  readonly isCovered?: boolean | undefined;
+}
+
+/** What became of an intent, before it has a row. */
+export interface Conclusion {
+  /** The intent's row number. */
+  readonly intent: number;
+  readonly outcome: Outcome;
+  readonly details?: Readonly<Record<string, unknown>> | undefined;
+  readonly after?: AuditState | undefined;
+}
+
+/** Writes the trail, at once. */
 export interface AuditTrail {
   /** The intent is on the disk when this returns, unless it is covered. @throws Fault `audit.unwritable`: then nothing may be done */
-  intend(entry: {
-    readonly actor: Actor;
-    readonly action: string;
-    readonly vm?: string | undefined;
-    readonly device?: string | undefined;
-    readonly details?: Readonly<Record<string, unknown>> | undefined;
-    readonly because?: Because | undefined;
-    readonly before?: AuditState | undefined;
-    /**
-     * Set when nothing is done before a further intent is on disk, which flushes this one with it: then this one need not
-     * be flushed by itself.
-     */
-    readonly isCovered?: boolean | undefined;
-  }): number;
+  intend(entry: Intent): number;
   /** Never fails for a disk that is full: then the outcome is owed, and written before the next intent is. */
   conclude(
     intent: number,
@@ -75,4 +87,12 @@ export interface AuditTrail {
     details?: Readonly<Record<string, unknown>>,
     after?: AuditState | undefined,
   ): void;
+}
+
+/** Writes the trail for many who act side by side: what is asked for together goes to the disk together. */
+export interface GroupedTrail {
+  /** The intent is on the disk when this resolves. @throws Fault `audit.unwritable`: then nothing may be done */
+  intend(entry: Intent): Promise<number>;
+  /** The outcome is on the disk when this resolves, or owed. */
+  conclude(conclusion: Conclusion): Promise<void>;
 }
