@@ -2,8 +2,12 @@
 import type { Domain, Driver } from '../hypervisor/driver.ts';
 import type { VmUuid } from '../model/ids.ts';
 
-/** From so many questions of one moment on, the whole list is cheaper than as many single looks. */
+/** Fewer questions of one moment go out singly. */
 const CROWD = 8;
+/** In a list a domain costs about so much of a single look: below this share of all, single looks are cheaper than the list. */
+const SHARE = 1 / 4;
+
+type Sight = Pick<Driver, 'find' | 'list'>;
 
 interface Question {
   readonly uuid: VmUuid;
@@ -15,10 +19,12 @@ interface Question {
  * INVARIANTS: a question is answered by a look that began after it was asked; questions of the same moment share a look.
  */
 export class Sightings {
-  readonly #asked = new Map<Driver, Question[]>();
+  readonly #asked = new Map<Sight, Question[]>();
+  /** How many domains the last list had. */
+  readonly #sizes = new WeakMap<Sight, number>();
 
   /** Gives the VM's domain as the driver sees it now. */
-  observe(driver: Driver, uuid: VmUuid): Promise<Domain | undefined> {
+  observe(driver: Sight, uuid: VmUuid): Promise<Domain | undefined> {
     return new Promise((resolve, reject) => {
       const questions = this.#asked.get(driver);
       if (questions === undefined) {
@@ -30,15 +36,16 @@ export class Sightings {
     });
   }
 
-  #look(driver: Driver): void {
+  #look(driver: Sight): void {
     const questions = this.#asked.get(driver) ?? [];
     this.#asked.delete(driver);
-    if (questions.length < CROWD) {
+    if (questions.length < Math.max(CROWD, SHARE * (this.#sizes.get(driver) ?? 0))) {
       for (const { uuid, resolve, reject } of questions) driver.find(uuid).then(resolve, reject);
       return;
     }
     driver.list().then(
       (domains) => {
+        this.#sizes.set(driver, domains.length);
         const byUuid = new Map(domains.map((domain) => [domain.uuid, domain]));
         for (const { uuid, resolve } of questions) resolve(byUuid.get(uuid));
       },

@@ -1,0 +1,44 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setWorldStage } from '../../test/support/world-stage.ts';
+import type { Driver } from '../hypervisor/driver.ts';
+import { populate, populationUuid } from '../hypervisor/simulator/population.ts';
+import { Sightings } from './sightings.ts';
+
+const VMS = 100;
+
+test('a question goes out singly, a crowd is one list, and a crowd among many more is single looks', async () => {
+  const stage = await setWorldStage();
+  try {
+    populate(stage.world, { vms: VMS, devices: 0 });
+    const asked: string[] = [];
+    const driver: Pick<Driver, 'find' | 'list'> = {
+      find: (uuid, waiting) => {
+        asked.push('find');
+        return stage.driver.find(uuid, waiting);
+      },
+      list: (waiting) => {
+        asked.push('list');
+        return stage.driver.list(waiting);
+      },
+    };
+    const sightings = new Sightings();
+    const observe = async (count: number) => {
+      asked.length = 0;
+      const uuids = Array.from({ length: count }, (_, i) => populationUuid(i));
+      const domains = await Promise.all(uuids.map((uuid) => sightings.observe(driver, uuid)));
+      assert.deepEqual(
+        domains.map((domain) => domain?.uuid),
+        uuids.map((uuid, i) => (i < VMS ? uuid : undefined)),
+      );
+      return asked.join(' ');
+    };
+    assert.equal(await observe(1), 'find');
+    assert.equal(await observe(10), 'list', 'while it is not known how many there are');
+    assert.equal(await observe(10), Array(10).fill('find').join(' '));
+    assert.equal(await observe(30), 'list');
+    assert.equal(await observe(VMS + 1), 'list', 'who has no domain is told so');
+  } finally {
+    await stage.clear();
+  }
+});
