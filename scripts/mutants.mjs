@@ -10,6 +10,7 @@ import { run } from 'node:test';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { CURES } from '../test/mutants/cures.ts';
 import { PLANNER } from '../test/mutants/planner.ts';
+import { TRAIL } from '../test/mutants/trail.ts';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const TEST_MS = 300_000;
@@ -19,7 +20,7 @@ const RUNS = '10000';
 const NOT_A_FINDING = new Set(['SyntaxError', 'ReferenceError', 'TypeError']);
 
 const words = process.argv.slice(2);
-const mutants = [...CURES, ...PLANNER].filter(isChosen);
+const mutants = [...CURES, ...PLANNER, ...TRAIL].filter(isChosen);
 const copy = mkdtempSync(join(tmpdir(), 'usher-mutants-'));
 process.on('exit', () => rmSync(copy, { recursive: true, force: true }));
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(1));

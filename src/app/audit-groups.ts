@@ -12,7 +12,7 @@ import type { AuditLog } from './audit.ts';
  */
 export class AuditGroups implements GroupedTrail {
   readonly #intents: Group<Intent, number>;
-  readonly #outcomes: Group<Conclusion, void>;
+  readonly #outcomes: Group<Conclusion, undefined>;
 
   constructor(trail: Pick<AuditLog, 'intendAll' | 'concludeAll'>) {
     // The steps of a plan are begun in one go: when that is over, all their intents are here, and the drivers wait for them.
@@ -20,7 +20,7 @@ export class AuditGroups implements GroupedTrail {
     // Drivers answer one by one: those whose answers are there by now go together, and nobody is waited for.
     this.#outcomes = new Group((conclusions) => {
       trail.concludeAll(conclusions);
-      return conclusions.map(() => {});
+      return conclusions.map(() => undefined);
     }, setImmediate);
   }
 
@@ -28,8 +28,8 @@ export class AuditGroups implements GroupedTrail {
     return this.#intents.ask(entry);
   }
 
-  conclude(conclusion: Conclusion): Promise<void> {
-    return this.#outcomes.ask(conclusion);
+  async conclude(conclusion: Conclusion): Promise<void> {
+    await this.#outcomes.ask(conclusion);
   }
 }
 
