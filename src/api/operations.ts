@@ -290,7 +290,7 @@ export const OPERATIONS = {
       mode: optional(v.picklist(ASSIGNMENT_MODES)),
       confirmSeconds: optional(confirmSeconds),
     }),
-    doc: 'Stores the wish that matching devices belong to a VM, by port, device id or both; the more exact wins. With a time it is removed again unless that is confirmed.',
+    doc: 'Stores the wish that matching devices belong to a VM, by port or location, device id or both; the more exact wins. With a time it is removed again unless that is confirmed.',
   },
   'usb.unassign': {
     class: 'write',

@@ -100,12 +100,14 @@ export interface DeviceView {
   /** What udev calls it (`ID_SERIAL`); empty when it is gone. */
   readonly udevName: string;
   readonly speed: string;
+  /** The controller and the chain of ports, which stay when buses are numbered anew; absent where the host does not tell. */
+  readonly location?: string;
   /**
    * `attached`, `attaching`, `waiting`, `asking`, `detaching`, `left`, `guarded`, `gone` (unplugged while it was attached, and
    * the VM still has it), or `unplugged` (in the answer to what ended it).
    */
   readonly state: string;
-  /** Set when it is not plugged, and an assignment waits for it: then `device` is the port or the device id that is assigned. */
+  /** Set when it is not plugged, and an assignment waits for it: then `device` is the port, the location or the device id that is assigned. */
   readonly isAbsent?: boolean;
   /** The number of that assignment. */
   readonly assignment?: number;
@@ -154,13 +156,15 @@ export interface ExplainView {
   readonly device: string;
   readonly deviceId: string;
   readonly description: string;
+  readonly location?: string;
   readonly state: string;
   readonly vm?: string;
   readonly slot?: string;
   /** The whole answer, sentence by sentence: who decided, what matched and how far to trust it. */
   readonly because: readonly string[];
   readonly losers: readonly { readonly assignment: number; readonly vm: string; readonly because: string }[];
-  readonly twins: readonly string[];
+  /** Other present devices with the same device id, and where they are. */
+  readonly twins: readonly { readonly device: string; readonly location?: string }[];
   readonly changes: readonly { readonly says: string; readonly command?: string; readonly gives: string }[];
   /** The rules of the policy, in their order, and why each does or does not decide. */
   readonly rules: readonly RuleView[];

@@ -94,6 +94,7 @@ export function deviceView(
     description: device === undefined ? '' : names.describe(device),
     udevName: device === undefined ? '' : udevName(device),
     speed: device?.speed ?? '',
+    ...(device?.location === undefined ? {} : { location: printable(device.location, 140) }),
     state: verdict.isGone ? 'gone' : isGuarded ? 'guarded' : outcome.is,
     ...('vm' in outcome ? { vm: fleet.nameOf(outcome.vm) } : {}),
     ...(slot === undefined ? {} : { slot: formatSlot(slot) }),
@@ -114,12 +115,14 @@ export function explainView(
   explanation: Explanation,
   nameOf: Engine['fleet']['nameOf'],
   rules: ExplainView['rules'],
+  locationOf: (device: string) => string | undefined,
 ): ExplainView {
-  const { device, deviceId, description, state, vm, slot } = view;
+  const { device, deviceId, description, location, state, vm, slot } = view;
   return {
     device,
     deviceId,
     description,
+    ...(location === undefined ? {} : { location }),
     state,
     ...(vm === undefined ? {} : { vm }),
     ...(slot === undefined ? {} : { slot }),
@@ -129,7 +132,10 @@ export function explainView(
       vm: nameOf(assignment.vm),
       because,
     })),
-    twins: explanation.twins,
+    twins: explanation.twins.map((twin) => {
+      const place = locationOf(twin);
+      return { device: twin, ...(place === undefined ? {} : { location: printable(place, 140) }) };
+    }),
     rules,
     changes: explanation.changes.map(({ says, command, gives }) => ({
       says,

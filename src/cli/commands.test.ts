@@ -48,8 +48,8 @@ const SAMPLES: Readonly<Record<string, string>> = {
 };
 /** It prints a line of JSON for each row. */
 const FOR_PROGRAMS = 'audit export';
-/** It asks another operation first. */
-const ASKS_MORE = '--by-id';
+/** They ask another operation first. */
+const ASK_MORE = ['--by-id', '--by-location'];
 /** It is not given beside the option that it stands for. */
 const SHORT_FORM = 'the same as --';
 
@@ -80,7 +80,7 @@ for (const spec of COMMANDS) {
   const { operation } = spec.about;
   test(`usher ${nameOf(spec)} asks ${operation} with parameters that it takes, with and without options`, async () => {
     const options = (spec.options ?? []).filter(
-      ({ flags, doc }) => !flags.includes(ASKS_MORE) && !doc.startsWith(SHORT_FORM),
+      ({ flags, doc }) => !ASK_MORE.includes(flags) && !doc.startsWith(SHORT_FORM),
     );
     for (const chosen of [options.filter(({ isRequired }) => isRequired), options]) {
       const asked = await ask(spec, chosen);
@@ -106,6 +106,31 @@ test('an assignment has the mode that one option says; two are refused before th
   ]) {
     await assert.rejects(run(spec, options, neverAsked), (thrown) => isFault(thrown, 'usage'));
   }
+});
+
+test('an assignment means what is at a port now: its id, its place, or both; what has no location is refused', async () => {
+  const spec = COMMANDS.find((other) => nameOf(other) === 'usb assign');
+  assert.ok(spec);
+  const deviceId = '0951:1666:S1:080650';
+  const meant = async (options: Record<string, boolean>, more: { readonly location?: string }) => {
+    let device: unknown;
+    const call = async (operation: string, params: { readonly device: string }) => {
+      if (operation === 'usb.explain') return { device: 'dom0:3-1.4', deviceId, ...more };
+      device = params.device;
+      return { id: 1, matches: [] };
+    };
+    await run(spec, options, async () => ({ call }) as unknown as Client);
+    return device;
+  };
+  const location = '0000:00:14.0/1.4';
+  assert.equal(await meant({ byId: true }, {}), deviceId);
+  assert.equal(await meant({ byLocation: true }, { location }), `dom0:${location}`);
+  assert.equal(await meant({ byLocation: true, byId: true }, { location }), `dom0:${location}:${deviceId}`);
+  await assert.rejects(meant({ byLocation: true }, {}), (thrown) => {
+    assert.ok(isFault(thrown, 'usage'));
+    assert.match(thrown.message, /dom0:3-1\.4 has no location/);
+    return true;
+  });
 });
 
 test('the tables of all commands fit 80 columns, however long what they show', async () => {

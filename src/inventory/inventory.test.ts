@@ -171,6 +171,9 @@ test('keeps assignments: each once, with a number that is never used again', asy
   const pattern = parseDevicePattern('virtual:1-*:0951:1666:*:*');
   const first = inventory.addAssignment({ vm, pattern, mode: 'auto' });
   assert.deepEqual(open().assignments(), [first]);
+  const place = parseDevicePattern('dom0:0000:00:14.0/1.4:0951:1666:*:*');
+  const placed = inventory.addAssignment({ vm, pattern: place, mode: 'auto' });
+  assert.deepEqual(open().assignments(), [first, placed]);
   assert.throws(
     () => inventory.addAssignment({ vm, pattern, mode: 'manual' }),
     (error) => isFault(error, 'assignment.exists') && error.details['assignment'] === first.id,

@@ -2,7 +2,14 @@ import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
 import fc from 'fast-check';
 import { isFault } from '../lib/fault.ts';
-import { formatDevicePattern, matchDevice, parseDevicePattern, rankPattern } from './assignment.ts';
+import {
+  formatDevicePattern,
+  isExactPlace,
+  matchDevice,
+  parseDevicePattern,
+  placeOf,
+  rankPattern,
+} from './assignment.ts';
 import { formatDeviceId, type UsbDevice } from './usb.ts';
 
 const identity = { vendorId: '0951', productId: '1666', untrustedSerial: 'S1', interfaces: ['080650'] };
@@ -29,6 +36,46 @@ suite('parseDevicePattern', () => {
     });
   });
 
+  test('by location: the slash tells it from all others, and colons before it are of the controller', () => {
+    const location = { backend: 'dom0', place: '0000:00:14.0/1.4' };
+    assert.deepEqual(parseDevicePattern('host:0000:00:14.0/1.4'), { location });
+    assert.deepEqual(parseDevicePattern('dom0:0000:00:14.0/1.4:0951:1666:S1'), {
+      location,
+      deviceId: '0951:1666:S1:*',
+    });
+    assert.deepEqual(parseDevicePattern('*:0000:00:1D.0/*'), { location: { backend: '*', place: '0000:00:1d.0/*' } });
+    const named = { backend: 'dom0', place: 'pnp0d10:00/ss2.1' };
+    assert.deepEqual(parseDevicePattern('dom0:PNP0D10:00/ss2.1'), { location: named });
+    const brought = { backend: 'dom0', place: '0000:00:0d.1+dwc3.1.auto/2' };
+    assert.deepEqual(parseDevicePattern('dom0:0000:00:0d.1+dwc3.1.auto/2'), { location: brought });
+  });
+
+  test('a location that cannot be is refused, and it is said how it is written', () => {
+    const bad = {
+      '0000:00:14.0/1.4': /a location is backend:controller\/ports, such as dom0:0000:00:14\.0\/1\.4/,
+      'dom0:0000:00:14.0/': /a location is/,
+      'dom0:/1.4': /a location is/,
+      'dom0:a/b/c': /a location is/,
+      'dom0:0000:00:14.0/1 4': /a location is/,
+      'dom0:0000:00:14.0/1.4:': /a device id is/,
+      'dom0:0000:00:14.0/1.4:0951:1666:S/1': /a device id is/,
+      'dom0:0000:00:14.0': /give a port .*, a location/,
+      'virtual:0000:00:14.0/1': /software devices have no location.*: name the port, as virtual:1-2/,
+      'dom0:\u001b[2J/1': /a location is/,
+    };
+    for (const [text, says] of Object.entries(bad)) {
+      assert.throws(
+        () => parseDevicePattern(text),
+        (error) => {
+          assert.ok(isFault(error, 'usb.device_invalid'), text);
+          assert.match(error.message, says, text);
+          assert.doesNotMatch(error.message, /\p{Cc}/u);
+          return true;
+        },
+      );
+    }
+  });
+
   test('what it prints it parses again', () => {
     const field = (...choices: string[]) => fc.constantFrom(...choices, '*');
     const port = fc
@@ -40,11 +87,19 @@ suite('parseDevicePattern', () => {
       field('S1', '', 'a%20b', 'S*'),
       field('080650', '08*.03*'),
     );
-    const both = fc.tuple(port, id).map(([one, other]) => `${one}:${other.join(':')}`);
+    const location = fc
+      .tuple(
+        field('dom0', 'usb-vm.1'),
+        fc.constantFrom('0000:00:14.0', '10000:e1:00.0', '0000:00:0d.1+dwc3.1.auto', 'fe980000.usb', '0000:*', '*'),
+        field('1', '1.4', '1.*', 'ss2.3'),
+      )
+      .map(([backend, controller, ports]) => `${backend}:${controller}/${ports}`);
+    const both = fc.tuple(fc.oneof(port, location), id).map(([one, other]) => `${one}:${other.join(':')}`);
     fc.assert(
       fc.property(
         fc.oneof(
           port,
+          location,
           id.map((parts) => parts.join(':')),
           both,
         ),
@@ -121,6 +176,33 @@ suite('matchDevice', () => {
     }
   });
 
+  test('by location, whatever the bus is called', () => {
+    const there = { ...device, location: '0000:00:1A.0/1.4' };
+    const by = (pattern: string, one: UsbDevice = there) => matchDevice(parseDevicePattern(pattern), one);
+    assert.deepEqual([by('dom0:0000:00:1a.0/1.4')?.by, by('dom0:0000:00:1a.0/1.4')?.trust], ['location', 'trusted']);
+    assert.equal(by('dom0:0000:00:1a.0/1.4:0951:1666')?.by, 'location and device id');
+    assert.ok(by('dom0:0000:00:1a.0/1.4', { ...there, busid: '7-1.4' }));
+    for (const pattern of [
+      '*:0000:00:1a.0/1.4',
+      'dom0:0000:00:1a.0/*',
+      'dom0:*/1.*',
+      '*:*/*',
+      'dom0:0000:00:1A.0/1.4',
+    ]) {
+      assert.ok(by(pattern), pattern);
+    }
+    for (const pattern of [
+      'usbvm:0000:00:1a.0/1.4',
+      'dom0:0000:00:1a.0/1',
+      'dom0:0000:00:1a.0/1.44',
+      'dom0:0000:00:1a.1/1.4',
+      'dom0:0000:00:1a.0/1.4:0952:*',
+    ]) {
+      assert.equal(by(pattern), undefined, pattern);
+    }
+    assert.equal(by('*:*/*', device), undefined, 'where the backend tells no location');
+  });
+
   test('a star matches within its field only, and stars cost no time', () => {
     assert.equal(matchDevice({ deviceId: '0951:*:080650:*' }, device), undefined);
     const long = { ...device, deviceId: `0951:1666:${'a'.repeat(1_000)}:080650` };
@@ -128,6 +210,23 @@ suite('matchDevice', () => {
     assert.equal(matchDevice({ deviceId: `0951:1666:${'*a'.repeat(200)}*b:*` }, long), undefined);
     assert.ok(performance.now() - start < 200);
   });
+});
+
+test('placeOf names the location where there is one that can be written, else the port', () => {
+  const port = { port: { backend: 'dom0', busid: '3-1.4' } };
+  assert.deepEqual(placeOf(device), port);
+  assert.deepEqual(placeOf({ ...device, location: 'odd name/1' }), port);
+  const place = placeOf({ ...device, location: 'PNP0D10:00/1.4' });
+  assert.deepEqual(place, { location: { backend: 'dom0', place: 'pnp0d10:00/1.4' } });
+  assert.deepEqual(parseDevicePattern(formatDevicePattern(place)), place);
+});
+
+test('one port or one location is an exact place, an id is none', () => {
+  const isExact = (text: string) => isExactPlace(parseDevicePattern(text));
+  for (const text of ['dom0:3-1', 'dom0:0000:00:14.0/1', 'dom0:0000:00:14.0/1:0951:*']) assert.ok(isExact(text), text);
+  for (const text of ['*:3-1', 'dom0:3-*', '*:0000:00:14.0/1', 'dom0:0000:00:14.0/*', '0951:1666:S1:080650']) {
+    assert.ok(!isExact(text), text);
+  }
 });
 
 test('rankPattern: port and id before port before id, and the fewer stars the higher', () => {
@@ -149,6 +248,17 @@ test('rankPattern: port and id before port before id, and the fewer stars the hi
     ranks,
     [...new Set(ranks)].sort((a, b) => a - b),
   );
+  const rank = (text: string) => rankPattern(parseDevicePattern(text));
+  for (const [port, location] of [
+    ['*:*', '*:*/*'],
+    ['dom0:*', 'dom0:*/*'],
+    ['dom0:1-*', 'dom0:0000:00:14.0/1.*'],
+    ['dom0:1-1', 'dom0:0000:00:14.0/1'],
+    ['dom0:1-*:0951:*', 'dom0:0000:00:14.0/1.*:0951:*'],
+    ['dom0:1-1:0951:1666', 'dom0:0000:00:14.0/1:0951:1666'],
+  ] as const) {
+    assert.equal(rank(location), rank(port), 'a location says as much as a port');
+  }
   assert.equal(rankPattern(parseDevicePattern('*:*')), 0);
   assert.equal(rankPattern(parseDevicePattern('*:*:0951:1666')), rankPattern(parseDevicePattern('0951:1666')));
 });

@@ -2,18 +2,21 @@
 import { Fault } from '../lib/fault.ts';
 import { matchesGlob } from '../lib/glob.ts';
 import { printable } from '../lib/text.ts';
-import type { VmUuid } from './ids.ts';
-import { canonicalBackend, isBusid, type UsbDevice, type UsbSlot } from './usb.ts';
+import { VIRTUAL_BACKEND, type VmUuid } from './ids.ts';
+import { canonicalBackend, deviceKey, isBusid, type UsbDevice, type UsbSlot } from './usb.ts';
 
 export const ASSIGNMENT_MODES = ['manual', 'auto', 'ask', 'required'] as const;
 export type AssignmentMode = (typeof ASSIGNMENT_MODES)[number];
 
 /**
- * Which devices are meant: by port, by what the device says of itself, or both; `*` stands for any run of characters
- * (within one field of the device id). At least one of the two is there.
+ * Which devices are meant: by the place in which they are, by what the device says of itself, or both; `*` stands for any
+ * run of characters (within one field of the device id, on one side of the slash of a location). A place is a port or a
+ * location, never both. At least a place or a device id is there.
  */
 export interface DevicePattern {
   readonly port?: { readonly backend: string; readonly busid: string };
+  /** `place` is a {@link UsbDevice.location} in lower case: it stays when the buses are numbered anew. */
+  readonly location?: { readonly backend: string; readonly place: string };
   /** `vid:pid:serial:interfaces`, four fields. */
   readonly deviceId?: string;
 }
@@ -83,9 +86,9 @@ export type Undo =
   | { readonly do: 'hold'; readonly hold: Hold; readonly before?: Hold | undefined }
   | { readonly do: 'assignment'; readonly id: number };
 
-/** What of a pattern matched, and how far that is to be trusted: the host says the port, the device claims its id. */
+/** What of a pattern matched, and how far that is to be trusted: the host says the place, the device claims its id. */
 export interface Match {
-  readonly by: 'port and device id' | 'port' | 'device id';
+  readonly by: 'port and device id' | 'location and device id' | 'port' | 'location' | 'device id';
   readonly trust: 'trusted' | 'claimed';
   /** The higher the more exact; equal means that both say as much. */
   readonly rank: number;
@@ -94,57 +97,120 @@ export interface Match {
 const HEX4 = /^[0-9a-f]{4}$/;
 const ID_FORM = 'a device id is vid:pid:serial:interfaces, such as 0951:1666:S1:080650; * stands for anything';
 
+const LOCATION_FORM = 'a location is backend:controller/ports, such as dom0:0000:00:14.0/1.4 or dom0:0000:00:14.0/1.*';
+const BACKEND_PATTERN = /^(\*|[A-Za-z][A-Za-z0-9._-]{0,62})$/;
+
 /**
- * Parses `backend:busid`, `vid:pid[:serial[:interfaces]]` or `backend:busid:vid:pid[:serial[:interfaces]]`, `*` allowed.
+ * Parses a place, `backend:busid` or `backend:controller/ports`, a device id, `vid:pid[:serial[:interfaces]]`, or both with a
+ * colon between, `*` allowed. Nothing but a location has a slash.
  * @throws Fault `usb.device_invalid`
  */
 export function parseDevicePattern(untrustedPattern: string): DevicePattern {
   const fields = untrustedPattern.split(':');
   const refuse = (what: string) => new Fault('usb.device_invalid', { device: printable(untrustedPattern, 160), what });
+  if (untrustedPattern.includes('/')) return parseLocated(untrustedPattern, refuse);
   if (isIdStart(fields)) return { deviceId: parseIdFields(fields, refuse) };
   const [backendField = '', busid = '', ...rest] = fields;
   const backend = canonicalBackend(backendField);
-  if (!/^(\*|[A-Za-z][A-Za-z0-9._-]{0,62})$/.test(backend) || !isBusidPattern(busid)) {
-    throw refuse('give a port (virtual:1-2, dom0:3-*), a device id (0951:1666:*:*), or port:id');
+  if (!BACKEND_PATTERN.test(backend) || !isBusidPattern(busid)) {
+    const what = 'give a port (dom0:3-1.4, virtual:1-*), a location (dom0:0000:00:14.0/1.4)';
+    throw refuse(`${what}, a device id (0951:1666:*:*), or a port or location, a colon and a device id`);
   }
   const port = { backend, busid };
   return rest.length === 0 ? { port } : { port, deviceId: parseIdFields(rest, refuse) };
 }
 
-/** Prints a pattern so that `parseDevicePattern` gives it again. */
-export function formatDevicePattern(pattern: DevicePattern): string {
-  const port = pattern.port === undefined ? [] : [`${pattern.port.backend}:${pattern.port.busid}`];
-  return [...port, ...(pattern.deviceId === undefined ? [] : [pattern.deviceId])].join(':');
+/** A controller's name may have colons; behind the slash, a colon ends the chain of ports. */
+function parseLocated(untrustedPattern: string, refuse: (what: string) => Fault): DevicePattern {
+  const [, backendField = '', controller = '', ports = '', deviceId] =
+    /^([^:/]*):([^/]*)\/([^:]*)(?::(.*))?$/s.exec(untrustedPattern) ?? [];
+  const backend = canonicalBackend(backendField);
+  const place = `${controller}/${ports}`.toLowerCase();
+  if (!BACKEND_PATTERN.test(backend) || !isLocationPattern(place)) throw refuse(LOCATION_FORM);
+  if (backend === VIRTUAL_BACKEND) {
+    throw refuse(
+      'software devices have no location, for they are on no controller of the host: name the port, as virtual:1-2',
+    );
+  }
+  const location = { backend, place };
+  return deviceId === undefined ? { location } : { location, deviceId: parseIdFields(deviceId.split(':'), refuse) };
 }
+
+/** Tells whether a text in lower case may stand for locations, `*` allowed: the controller, a slash, the chain of ports. */
+export function isLocationPattern(text: string): boolean {
+  return /^[a-z0-9:._+*-]{1,64}\/[a-z0-9._*-]{1,64}$/.test(text);
+}
+
+/** Prints a pattern so that `parseDevicePattern` gives it again. */
+export function formatDevicePattern({ port, location, deviceId }: DevicePattern): string {
+  return [
+    ...(port === undefined ? [] : [deviceKey(port)]),
+    ...(location === undefined ? [] : [locationKey(location)]),
+    ...(deviceId === undefined ? [] : [deviceId]),
+  ].join(':');
+}
+
+/** Names a location among those of all backends, `dom0:0000:00:14.0/1.4`: never the same as a port or a device id. */
+export function locationKey({ backend, place }: NonNullable<DevicePattern['location']>): string {
+  return `${backend}:${place}`;
+}
+
+/** Gives the location of a device as patterns have it; `undefined` where its backend tells none. */
+export function locationOf({ backend, location }: Located): DevicePattern['location'] {
+  return location === undefined ? undefined : { backend, place: location.toLowerCase() };
+}
+
+/** Gives the pattern of the place in which a device is: the location, which stays, or else the port. */
+export function placeOf(device: Located): Pick<DevicePattern, 'port' | 'location'> {
+  const { backend, busid } = device;
+  const location = locationOf(device);
+  return location !== undefined && isLocationPattern(location.place) ? { location } : { port: { backend, busid } };
+}
+type Located = Pick<UsbDevice, 'backend' | 'busid' | 'location'>;
 
 /** Tells how the pattern matches the device; `undefined` when it does not. */
 export function matchDevice(
   pattern: DevicePattern,
-  device: Pick<UsbDevice, 'backend' | 'busid' | 'deviceId'>,
+  device: Pick<UsbDevice, 'backend' | 'busid' | 'deviceId' | 'location'>,
 ): Match | undefined {
-  const { port, deviceId } = pattern;
+  const { port, location, deviceId } = pattern;
   if (port !== undefined && !(matchesGlob(port.backend, device.backend) && matchesGlob(port.busid, device.busid)))
     return undefined;
   if (deviceId !== undefined && !matchesId(deviceId, device.deviceId)) return undefined;
+  if (location !== undefined && !matchesLocation(location, device)) return undefined;
   const rank = rankPattern(pattern);
-  if (port !== undefined && deviceId !== undefined) return { by: 'port and device id', trust: 'trusted', rank };
-  return port !== undefined ? { by: 'port', trust: 'trusted', rank } : { by: 'device id', trust: 'claimed', rank };
+  const place = port !== undefined ? 'port' : location !== undefined ? 'location' : undefined;
+  if (place === undefined) return { by: 'device id', trust: 'claimed', rank };
+  return { by: deviceId === undefined ? place : `${place} and device id`, trust: 'trusted', rank };
 }
 
-/** Tells whether the pattern names one port. */
-export function isExactPort({ port }: DevicePattern): boolean {
-  return port !== undefined && !port.backend.includes('*') && !port.busid.includes('*');
+function matchesLocation({ backend, place }: NonNullable<DevicePattern['location']>, device: Located): boolean {
+  const actual = locationOf(device);
+  return actual !== undefined && matchesGlob(backend, actual.backend) && matchesGlob(place, actual.place);
+}
+
+/** Tells whether the pattern names one port, or one location, which is as good. */
+export function isExactPlace(pattern: DevicePattern): boolean {
+  const fields = placeFields(pattern);
+  return fields.length > 0 && !fields.join('').includes('*');
 }
 
 /**
- * Gives the precedence of a pattern: port and id > port > id; within each, the fewer `*` the higher. A bare `*:*` port
- * says nothing of a place and so counts as no port.
+ * Gives the precedence of a pattern: place and id > place > id; within each, the fewer `*` the higher. A port and a
+ * location are places alike. What says nothing of a place, `*:*` or the
+ * location of that kind, counts as none.
  */
 export function rankPattern(pattern: DevicePattern): number {
-  const portExactness = pattern.port === undefined ? 0 : exactness([pattern.port.backend, pattern.port.busid]);
+  const placeExactness = exactness(placeFields(pattern));
   const idExactness = pattern.deviceId === undefined ? 0 : exactness(pattern.deviceId.split(':'));
-  const level = (portExactness > 0 ? 2 : 0) + (idExactness > 0 ? 1 : 0);
-  return level * 10_000 + portExactness * 100 + idExactness;
+  const level = (placeExactness > 0 ? 2 : 0) + (idExactness > 0 ? 1 : 0);
+  return level * 10_000 + placeExactness * 100 + idExactness;
+}
+
+function placeFields({ port, location }: DevicePattern): string[] {
+  if (port !== undefined) return [port.backend, port.busid];
+  if (location === undefined) return [];
+  return [location.backend, location.place === '*/*' ? '*' : location.place];
 }
 
 /** 0 for nothing but `*`; each field adds 2 when exact, 1 when it has a `*` among other characters. */

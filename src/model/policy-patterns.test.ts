@@ -72,6 +72,7 @@ const TABLE: Record<string, { reader: Reader; good: Record<string, string>; bad:
       '0000:00:14.0': '0000:00:14.0/*',
       '*/1': '*/1',
       'dummy_hcd.0/1': 'dummy_hcd.0/1',
+      '0000:00:0d.1+dwc3.1.auto/2': '0000:00:0d.1+dwc3.1.auto/2',
     },
     bad: { '1-1': /no place/, '/1': /no place/, '0000:00:14.0/': /no place/, 'a/b/c': /no place/ },
   },

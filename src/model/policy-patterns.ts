@@ -4,7 +4,7 @@
  */
 import { reasonOf } from '../lib/fault.ts';
 import { nearest, printable } from '../lib/text.ts';
-import { parseIdPattern } from './assignment.ts';
+import { isLocationPattern, parseIdPattern } from './assignment.ts';
 import { HOST_BACKEND } from './ids.ts';
 import { canonicalBackend, isBusid } from './usb.ts';
 
@@ -71,8 +71,8 @@ export function readHubPattern(untrustedText: string): Reading<string> {
  */
 export function readLocationPattern(untrustedText: string): Reading<string> {
   const text = untrustedText.toLowerCase();
-  const isPlace = /^[a-z0-9:._*-]{1,64}(\/[a-z0-9._*-]{1,64})?$/.test(text);
-  if (isPlace && (text.includes('/') || /[:*]/.test(text))) return { value: text.includes('/') ? text : `${text}/*` };
+  const place = text.includes('/') ? text : `${text}/*`;
+  if (isLocationPattern(place) && /[:*/]/.test(text)) return { value: place };
   const shown = printable(untrustedText, 80);
   return {
     wrong: `"${shown}" is no place: write the controller and the ports, as 0000:00:14.0/1.4 or 0000:00:14.0/1.*`,

@@ -9,6 +9,7 @@ import {
   formatDevicePattern,
   type Hold,
   matchDevice,
+  placeOf,
 } from '../model/assignment.ts';
 import type { VmUuid } from '../model/ids.ts';
 import { rulesMatching, vmsOf as vmsOfAction } from '../model/policy-judge.ts';
@@ -187,10 +188,11 @@ function isOpenNow({ domain, isOpen, isReleasing, isUnknown }: ObservedVm): bool
   return domain !== undefined && isOpen && isReleasing !== true && isUnknown !== true;
 }
 
-/** By device id it follows the device; by port it tells twins apart; by both it beats whatever there may be. */
-function patternsFor({ backend, busid, deviceId }: UsbDevice, hasTwins: boolean): DevicePattern[] {
-  const port = { backend, busid };
-  return hasTwins ? [{ port }, { port, deviceId }] : [{ deviceId }, { port }, { port, deviceId }];
+/** By device id it follows the device; by its place it is told from its twins; by both it beats whatever there may be. */
+function patternsFor(device: UsbDevice, hasTwins: boolean): DevicePattern[] {
+  const { deviceId } = device;
+  const place = placeOf(device);
+  return [...(hasTwins ? [] : [{ deviceId }]), place, { ...place, deviceId }];
 }
 
 /**

@@ -1,5 +1,5 @@
 /** Who decides about a device: a guard, a person's hold, the most exact assignment, others, or nothing. Pure; plans no steps. */
-import { type Assignment, type Hold, type Match, matchDevice } from '../model/assignment.ts';
+import { type Assignment, type Hold, locationKey, locationOf, type Match, matchDevice } from '../model/assignment.ts';
 import type { VmUuid } from '../model/ids.ts';
 import type { Rule, RuleRef } from '../model/policy.ts';
 import { effectOf, type PolicyVerdict, vmsOf } from '../model/policy-judge.ts';
@@ -149,22 +149,23 @@ export function isAble({ assignment }: Claim, { nameOf }: Pick<Places, 'nameOf'>
 }
 
 /**
- * Makes a function that finds the claims on a device. Assignments to one port, to one serial number or to one product are
+ * Makes a function that finds the claims on a device. Assignments to one port, location, serial number or product are
  * looked up; only the others are tried one by one.
  */
 export function indexClaims(assignments: readonly Assignment[]): (device: UsbDevice) => Claim[] {
   const byKey = new Map<string, Assignment[]>();
   const others: Assignment[] = [];
   for (const assignment of assignments) {
-    const { port, deviceId = '' } = assignment.pattern;
-    const keys = [...(port === undefined ? [] : [deviceKey(port)]), ...idKeys(deviceId)];
+    const { port, location, deviceId = '' } = assignment.pattern;
+    const keys = [...(port === undefined ? [] : [deviceKey(port)]), ...locationKeys(location), ...idKeys(deviceId)];
     const key = keys.find((candidate) => !candidate.includes('*'));
     const list = key === undefined ? others : byKey.get(key);
     if (list !== undefined) list.push(assignment);
     else if (key !== undefined) byKey.set(key, [assignment]);
   }
   return (device) => {
-    const lists = [deviceKey(device), ...idKeys(device.deviceId)].map((key) => byKey.get(key) ?? []);
+    const keys = [deviceKey(device), ...locationKeys(locationOf(device)), ...idKeys(device.deviceId)];
+    const lists = keys.map((key) => byKey.get(key) ?? []);
     const claims: Claim[] = [];
     for (const candidates of [...lists, others]) {
       for (const assignment of candidates) {
@@ -174,6 +175,10 @@ export function indexClaims(assignments: readonly Assignment[]): (device: UsbDev
     }
     return claims.sort((a, b) => a.assignment.id - b.assignment.id);
   };
+}
+
+function locationKeys(location: Assignment['pattern']['location']): string[] {
+  return location === undefined ? [] : [locationKey(location)];
 }
 
 /** The parts of a device id that are looked up: `vid:pid:serial`, `vid:pid`. Never the same as a `backend:busid`. */

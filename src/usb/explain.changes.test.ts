@@ -44,6 +44,12 @@ suite('explain: changes', () => {
     assert.ok(changesOf(parts).includes('usher usb assign vm1 dom0:1-1 --auto => attached to VM vm1'));
   });
 
+  test('where the host tells the location, a twin is assigned by that', () => {
+    const devices = [{ ...device, location: '0000:00:14.0/1' }, stick('dom0:1-2')];
+    const changes = changesOf({ devices, vms: [runningVm(1)] });
+    assert.ok(changes.includes('usher usb assign vm1 dom0:0000:00:14.0/1 --auto => attached to VM vm1'));
+  });
+
   test('an assignment that has to be beaten is beaten by a more exact one', () => {
     const parts = {
       devices: [device],

@@ -63,6 +63,37 @@ suite('explain: sentences', () => {
     assert.match(because[1] ?? '', /^Others than Usher attached it to VM vm1, and nothing says/);
   });
 
+  test('an assignment by location, with or without an id: the host says where it is', () => {
+    const there = { ...device, location: '0000:00:14.0/1' };
+    const parts = (pattern: string) => ({
+      devices: [there],
+      vms: [runningVm(1, [attached(there, 1, 3)])],
+      assignments: [assignment(7, 1, pattern), assignment(8, 1, '0951:*')],
+    });
+    const { because, losers } = explained(parts('dom0:0000:00:14.0/*'));
+    assert.deepEqual(because, [
+      'It is attached to VM vm1 at port 0-3.',
+      'Assignment 7 (dom0:0000:00:14.0/*) gives it to VM vm1: it matches by location.',
+      'The location is what its backend says, whatever is plugged there and however the buses are numbered: trusted.',
+    ]);
+    assert.equal(losers[0]?.because, 'assignment 7 is more exact: it matches by location');
+    assert.deepEqual(explained(parts('dom0:0000:00:14.0/1:0951:1666')).because.slice(1), [
+      'Assignment 7 (dom0:0000:00:14.0/1:0951:1666:*:*) gives it to VM vm1: it matches by location and device id.',
+      'The location is what its backend says: trusted. The device id is what the device says of itself.',
+    ]);
+  });
+
+  test('twins are told apart by their locations', () => {
+    const at = (ref: string, location: string) => ({ ...stick(ref), location });
+    const devices = [at(KEY, '0000:00:14.0/1'), at('dom0:1-2', '0000:00:14.0/2')];
+    assert.equal(
+      explained({ devices }).because.at(-1),
+      'dom0:1-2 (location 0000:00:14.0/2) has the same device id, and this one is in location 0000:00:14.0/1: only their places tell them apart.',
+    );
+    const mixed = [devices[0] ?? device, stick('usbvm:1-2')];
+    assert.match(explained({ devices: mixed }).because.at(-1) ?? '', /^usbvm:1-2 has the same device id, and this one/);
+  });
+
   test('several twins have one id', () => {
     const devices = [device, stick('dom0:1-2'), stick('dom0:1-3')];
     assert.match(explained({ devices }).because.join(' '), /dom0:1-2 and dom0:1-3 have the same device id/);

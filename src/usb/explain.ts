@@ -35,7 +35,7 @@ export function explain(
     sayWhere(verdict, device, nameOf),
     ...sayDecider(verdict.decider, verdict.isGone, nameOf),
     ...sayObserved(verdict, input.desired.isObserving === true),
-    ...sayTwins(verdict),
+    ...sayTwins(verdict, device, input.observed.devices),
     ...(isSettled(verdict) ? [] : sayFailures(input, key)),
     ...sayControllerFailures(input, verdict),
   ];
@@ -188,14 +188,25 @@ const SAYS_HOLD: Readonly<Record<HoldOrigin, (vm: string | undefined) => string>
 
 const TRUST = {
   port: 'The port is what its backend says, whatever is plugged there: trusted.',
+  location:
+    'The location is what its backend says, whatever is plugged there and however the buses are numbered: trusted.',
   'device id': 'The device id is what the device says of itself, and another could say the same: claimed.',
   'port and device id': 'The port is what its backend says: trusted. The device id is what the device says of itself.',
+  'location and device id':
+    'The location is what its backend says: trusted. The device id is what the device says of itself.',
 } as const;
 
-function sayTwins({ twins }: Verdict): string[] {
+function sayTwins({ twins }: Verdict, device: UsbDevice | undefined, all: readonly UsbDevice[]): string[] {
   if (twins.length === 0) return [];
   const have = twins.length === 1 ? 'has' : 'have';
-  return [`${listWords(twins, 'and')} ${have} the same device id: only ports tell them apart.`];
+  const locations = new Map(all.map((other) => [deviceKey(other), other.location]));
+  const named = twins.map((twin) => {
+    const location = locations.get(twin);
+    return location === undefined ? twin : `${twin} (location ${location})`;
+  });
+  const same = `${listWords(named, 'and')} ${have} the same device id`;
+  if (device?.location === undefined) return [`${same}: only ports tell them apart.`];
+  return [`${same}, and this one is in location ${device.location}: only their places tell them apart.`];
 }
 
 /** Where it is it stays: what failed before is no matter any more. */

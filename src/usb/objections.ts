@@ -2,7 +2,7 @@
  * Whether what speaks against taking a device counts for who wants it. A host's last keyboard and last pointing device
  * are never taken, and come back when the others have gone; everything else gives way to somebody who is explicit about it. Pure.
  */
-import { type DevicePattern, isExactPort } from '../model/assignment.ts';
+import { type DevicePattern, isExactPlace } from '../model/assignment.ts';
 import type { Objection, ObjectionKind } from '../model/host-use.ts';
 import type { Rule } from '../model/policy.ts';
 import { isExplicitFor, type Sensitive } from '../model/policy-explicit.ts';
@@ -55,7 +55,7 @@ function isWaived(kind: ObjectionKind, device: UsbDevice, wanted: Wanted): boole
   }
 }
 
-/** Whether a pattern means one port, or one product. */
+/** Whether a pattern means one port, one location, or one product. */
 function isExact(pattern: DevicePattern): boolean {
-  return isExactPort(pattern) || (pattern.deviceId !== undefined && namesProduct(pattern.deviceId));
+  return isExactPlace(pattern) || (pattern.deviceId !== undefined && namesProduct(pattern.deviceId));
 }

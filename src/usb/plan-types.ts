@@ -184,7 +184,7 @@ export interface Verdict {
   readonly losers: readonly Loser[];
   /** What the policy says, when it was asked: it decides, or is only observed. */
   readonly policy?: PolicyVerdict;
-  /** Other present devices with the same device id: only their ports tell them apart. */
+  /** Other present devices with the same device id: only their places tell them apart. */
   readonly twins: readonly string[];
   /** Set when the device is gone but still attached somewhere. */
   readonly isGone: boolean;

@@ -26,11 +26,13 @@ describe('plan: what speaks against taking a device', () => {
 
   for (const kind of ['keyboard', 'pointer', 'input'] as const) {
     test(`${kind}: an assignment takes it that names it, or its port`, () => {
-      const device = kept(kind);
+      const device = { ...kept(kind), location: '0000:00:14.0/1' };
       const by = (pattern: string) => planned({ devices: [device], vms, assignments: [assignment(1, 1, pattern)] });
       assert.equal(by('dom0:*').outcome, 'left');
       assert.equal(by('0951:*').outcome, 'left');
+      assert.equal(by('dom0:0000:00:14.0/*').outcome, 'left');
       assert.equal(by('dom0:1-1').outcome, 'attaching vm1');
+      assert.equal(by('dom0:0000:00:14.0/1').outcome, 'attaching vm1');
       assert.equal(by(EXACT).outcome, 'attaching vm1');
       assert.equal(planned({ devices: [device], vms, holds: [holdIn(device, 1)] }).outcome, 'left');
     });

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
+import type { Assignment } from '../model/assignment.ts';
 import { plan } from './plan.ts';
 import {
   assignment,
@@ -82,6 +83,21 @@ suite('plan: who decides', () => {
     const byBoth = assignment(3, 3, 'dom0:1-*:0951:*');
     assert.equal(planned({ devices: [device], vms, assignments: [byId, byPort] }).outcome, 'attaching vm2');
     assert.equal(planned({ devices: [device], vms, assignments: [byId, byPort, byBoth] }).outcome, 'attaching vm3');
+  });
+
+  test('a location counts as a port: id, then either of them, then either with an id; of equals the older', () => {
+    const there = { ...device, location: '0000:00:14.0/1' };
+    const vms = [1, 2, 3, 4].map((number) => runningVm(number));
+    const byId = assignment(1, 1, '0951:1666:S1:080650');
+    const byLocation = assignment(2, 2, 'dom0:0000:00:14.0/1');
+    const byPort = assignment(3, 3, 'dom0:1-1');
+    const byBoth = assignment(4, 4, 'dom0:0000:00:14.0/*:0951:*');
+    const end = (...assignments: Assignment[]) => planned({ devices: [there], vms, assignments }).outcome;
+    assert.equal(end(byId, byLocation), 'attaching vm2');
+    assert.equal(end(byLocation, byPort), 'attaching vm2');
+    assert.equal(end({ ...byLocation, id: 5 }, byPort), 'attaching vm3');
+    assert.equal(end(byId, byLocation, byPort, byBoth), 'attaching vm4');
+    assert.equal(planned({ devices: [device], vms, assignments: [byLocation] }).outcome, 'left', 'no location is told');
   });
 
   test('equally exact: it stays where it is', () => {

@@ -38,6 +38,21 @@ suite('Router: what happens by itself', () => {
     await world.router.close();
   });
 
+  test('buses are numbered anew: what is assigned by its location is back, and its twin is not taken for it', async () => {
+    const world = new RouterWorld(1);
+    world.assignments = [assignment(1, 1, 'dom0:0000:00:14.0/1')];
+    await world.start();
+    await world.plug({ ...device, location: '0000:00:14.0/1' });
+    assert.equal(world.whereIs(KEY), 'vm1 0-1');
+    await world.unplug(KEY);
+    await world.plug({ ...device, location: '0000:05:00.0/1' });
+    assert.equal(world.whereIs(KEY), '-', 'the port of old, which is another socket now');
+    await world.plug({ ...stick('dom0:3-1'), location: '0000:00:14.0/1' });
+    assert.equal(world.whereIs('dom0:3-1'), 'vm1 0-1');
+    assert.equal(world.whereIs(KEY), '-');
+    await world.router.close();
+  });
+
   test('wishes count as soon as they are hinted at, without a look', async () => {
     const world = new RouterWorld(1);
     await world.start();

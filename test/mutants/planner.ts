@@ -89,8 +89,8 @@ const IN_WORLDS: readonly Change[] = [
   [
     'port before id',
     'src/model/assignment.ts',
-    'const level = (portExactness > 0 ? 2 : 0) + (idExactness > 0 ? 1 : 0);',
-    'const level = (portExactness > 0 ? 1 : 0) + (idExactness > 0 ? 2 : 0);',
+    'const level = (placeExactness > 0 ? 2 : 0) + (idExactness > 0 ? 1 : 0);',
+    'const level = (placeExactness > 0 ? 1 : 0) + (idExactness > 0 ? 2 : 0);',
   ],
   [
     'the older of equal assignments',

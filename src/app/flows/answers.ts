@@ -1,7 +1,7 @@
 /** What comes of questions about devices: the answer of a person holds the device in a VM, or out of every VM. */
 import { Fault } from '../../lib/fault.ts';
 import { listWords } from '../../lib/text.ts';
-import type { Hold, Question } from '../../model/assignment.ts';
+import { type Hold, placeOf, type Question } from '../../model/assignment.ts';
 import { deviceKey, type UsbDevice } from '../../model/usb.ts';
 import type { VmRecord } from '../../model/vm.ts';
 import type { Engine } from '../engine.ts';
@@ -11,7 +11,7 @@ type Parts = Pick<Engine, 'inventory' | 'router' | 'fleet' | 'clock' | 'events'>
 /** `into`: the VM that may have the device; absent: none. `who` answered. */
 export interface Answer {
   readonly into?: VmRecord | undefined;
-  /** From now on without a question: the device is assigned to that VM, by its id, or by its port too when it has a twin. */
+  /** From now on without a question: the device is assigned to that VM, by its id, or by its place too when it has a twin. */
   readonly isRemembered?: boolean | undefined;
   readonly who: string;
 }
@@ -60,8 +60,8 @@ export function answer(engine: Parts, device: UsbDevice, { into, isRemembered = 
 }
 
 function remember({ inventory, router }: Parts, device: UsbDevice, { uuid: vm }: VmRecord): void {
-  const { backend, busid, deviceId } = device;
+  const { deviceId } = device;
   const isTwin = (router.verdictOf(deviceKey(device))?.twins.length ?? 0) > 0;
-  const pattern = isTwin ? { port: { backend, busid }, deviceId } : { deviceId };
+  const pattern = isTwin ? { ...placeOf(device), deviceId } : { deviceId };
   inventory.putAssignment({ vm, pattern, mode: 'auto' });
 }

@@ -171,7 +171,8 @@ export function usbHandlers(engine: Engine): UsbHandlers {
       const rules =
         device === undefined || policy.policy.rules.length === 0 ? [] : judgeNow(engine, policy.policy).review(device);
       const told = owner === undefined ? explanation : inStranger(explanation, owner);
-      return explainView(view(key), told, (uuid) => fleet.nameOf(uuid), rules.map(ruleView));
+      const locationOf = (twin: string) => seen(twin)?.location;
+      return explainView(view(key), told, (uuid) => fleet.nameOf(uuid), rules.map(ruleView), locationOf);
     },
     async 'usb.trace'({ device, since, isFollowing = false }, { notify, signal }) {
       const key = deviceKey(parseDeviceRef(device));

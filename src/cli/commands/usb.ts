@@ -2,8 +2,8 @@
 import type { AssignmentView, DeviceView, ExplainView, HoldView, QuestionView, TraceEntry } from '../../api/views.ts';
 import { Fault } from '../../lib/fault.ts';
 import { printableJson } from '../../lib/text.ts';
-import { ASSIGNMENT_MODES, type AssignmentMode } from '../../model/assignment.ts';
-import { SOFTWARE_KINDS } from '../../model/usb.ts';
+import { ASSIGNMENT_MODES, type AssignmentMode, locationKey } from '../../model/assignment.ts';
+import { parseDeviceRef, SOFTWARE_KINDS } from '../../model/usb.ts';
 import type { ArgumentSpec, CommandSpec, Context } from '../command.ts';
 import { type Column, table } from '../print.ts';
 import { SINCE_FORMS } from '../since.ts';
@@ -19,8 +19,11 @@ export const USB_COMMANDS: readonly CommandSpec[] = [
     verb: 'list',
     aliases: ['ls'],
     about: { operation: 'usb.list' },
-    options: [{ flags: '-a, --all', doc: 'show hubs and other devices that are never given away, too' }],
-    examples: ['usher usb list', 'usher usb list --all --json'],
+    options: [
+      { flags: '-a, --all', doc: 'show hubs and other devices that are never given away, too' },
+      { flags: '-l, --locations', doc: 'show where devices are, controller and ports, instead of their ids' },
+    ],
+    examples: ['usher usb list', 'usher usb list --locations', 'usher usb list --all --json'],
     async run(context) {
       const params = { withAbsent: true, ...(context.options['all'] ? { isAll: true } : {}) };
       return list(context, await (await context.daemon()).call('usb.list', params));
@@ -79,24 +82,37 @@ export const USB_COMMANDS: readonly CommandSpec[] = [
     noun: 'usb',
     verb: 'assign',
     about: { operation: 'usb.assign' },
-    args: [VM, { name: 'pattern', doc: 'port, device id, or port:id; * allowed', completion: 'device' }],
+    args: [
+      VM,
+      {
+        name: 'pattern',
+        doc: 'port or location, device id, or both with a colon between; * allowed',
+        completion: 'device',
+      },
+    ],
     options: [
       { flags: '--mode <mode>', doc: 'when it is attached (manual)', choices: ASSIGNMENT_MODES },
       { flags: '--auto', doc: 'the same as --mode auto' },
       { flags: '--ask', doc: 'the same as --mode ask' },
       { flags: '--required', doc: 'the same as --mode required' },
       { flags: '--by-id', doc: 'mean the device that is now at that port, wherever it is plugged' },
+      {
+        flags: '--by-location',
+        doc: 'mean the place that is now that port, however buses are numbered; with --by-id that device there',
+      },
       CONFIRM,
     ],
     examples: [
       'usher usb assign work virtual:1-* --auto              # whatever is plugged there',
       'usher usb assign work 0951:1666:S1:* --auto           # that device, in any port',
       'usher usb assign work dom0:3-1.4 --by-id --auto       # the device that is there now',
+      'usher usb assign work dom0:3-1.4 --by-location --auto # whatever is plugged there, also when its bus has another number',
+      'usher usb assign work dom0:0000:00:14.0/1.4 --auto    # the same place, by its name',
     ],
     async run(context) {
       const mode = modeOption(context);
       const client = await context.daemon();
-      const device = context.options['byId'] ? await idAt(context, word(context, 1)) : word(context, 1);
+      const device = await meantBy(context, word(context, 1));
       const assignment = await client.call('usb.assign', {
         vm: word(context, 0),
         device,
@@ -219,6 +235,13 @@ const DEVICE_COLUMNS: readonly Column<DeviceView>[] = [
   { title: 'WHY', of: (row) => row.why, yields: { turn: 2, least: 18 } },
 ];
 
+/** In the place of the device id, for those who ask where devices are. */
+const LOCATION_COLUMN: Column<DeviceView> = {
+  title: 'LOCATION',
+  of: (row) => row.location ?? '-',
+  yields: { turn: 3, least: 10 },
+};
+
 const ASSIGNMENT_COLUMNS: readonly Column<AssignmentView>[] = [
   { title: 'NUMBER', of: (row) => String(row.id) },
   { title: 'VM', of: (row) => row.vm, yields: { turn: 2, least: 12 } },
@@ -264,9 +287,21 @@ function simple(
   };
 }
 
-async function idAt(context: Context, device: string): Promise<string> {
-  const view = await (await context.daemon()).call('usb.explain', { device });
-  return view.deviceId;
+/**
+ * Gives the pattern that is meant: the word itself, or by the options that of the device which is there now.
+ * @throws Fault `usage` for a device without a location
+ */
+async function meantBy({ options, daemon }: Context, device: string): Promise<string> {
+  const [isById, isByLocation] = [options['byId'] === true, options['byLocation'] === true];
+  if (!isById && !isByLocation) return device;
+  const { location, deviceId, device: key } = await (await daemon()).call('usb.explain', { device });
+  if (!isByLocation) return deviceId;
+  if (location === undefined) {
+    const what = `${key} has no location: software devices are on no controller, and a backend may not tell`;
+    throw new Fault('usage', { what }, { hint: `Name its port: ${key}` });
+  }
+  const place = locationKey({ backend: parseDeviceRef(key).backend, place: location });
+  return isById ? `${place}:${deviceId}` : place;
 }
 
 function explained(view: ExplainView): string {
@@ -274,6 +309,7 @@ function explained(view: ExplainView): string {
   const section = (title: string, lines: readonly string[]) => (lines.length === 0 ? [] : ['', title, ...lines]);
   return [
     `${view.device}  ${view.description}  (${view.deviceId})`,
+    ...(view.location === undefined ? [] : [`location ${view.location}`]),
     `${view.state}${place}`,
     ...section(
       'because',
@@ -289,7 +325,7 @@ function explained(view: ExplainView): string {
     ),
     ...section(
       'twins (the same device id)',
-      view.twins.map((twin) => `  ${twin}`),
+      view.twins.map(({ device, location }) => `  ${device}${location === undefined ? '' : `  location ${location}`}`),
     ),
     ...section(
       'what would change it',
@@ -331,7 +367,10 @@ function traceLine({ at, is, says }: TraceEntry): string {
 
 function list(context: Context, devices: readonly DeviceView[]): undefined {
   const nothing = 'No USB device is plugged. Try one in software: usher usb plug --at virtual:1-1 --kind tablet';
-  return show(context, devices, () => (devices.length === 0 ? nothing : table(devices, DEVICE_COLUMNS, context.out)));
+  const columns = DEVICE_COLUMNS.map((column) =>
+    column.title === 'DEVICE ID' && context.options['locations'] === true ? LOCATION_COLUMN : column,
+  );
+  return show(context, devices, () => (devices.length === 0 ? nothing : table(devices, columns, context.out)));
 }
 
 function one(context: Context, device: DeviceView): undefined {

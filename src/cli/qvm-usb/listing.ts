@@ -74,13 +74,14 @@ export function infoText(rows: readonly DeviceView[], assignments: readonly Assi
   return rows
     .toSorted((a, b) => comparePlaces(a.device, b.device))
     .map((row) => {
-      const { device, description, deviceId, speed, state, vm, slot, why } = row;
+      const { device, description, deviceId, location, speed, state, vm, slot, why } = row;
       const place = [state, vm, slot].filter((word) => word !== undefined).join(' ');
       const ofIt = assignments.filter(({ matches }) => matches.includes(device));
       return [
         device,
         `  description  ${description || 'not plugged'}`,
         `  device id    ${deviceId}`,
+        ...(location === undefined ? [] : [`  location     ${location}`]),
         ...(speed === '' ? [] : [`  speed        ${speed}`]),
         `  state        ${place}`,
         `  why          ${why}`,

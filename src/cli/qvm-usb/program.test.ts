@@ -216,6 +216,10 @@ test('attach and assign by place and id; what USB devices cannot have is refused
   assert.deepEqual(await asked('s work dom0:1-1 --port -r'), ['usb.assign work dom0:1-1 required']);
   assert.deepEqual(await asked('s work dom0:9-1 --port --ask'), ['usb.assign work dom0:9-1 ask']);
   assert.deepEqual(await asked('assign --device work dom0:1-1'), [`usb.assign work ${STICK} auto`]);
+  const { asked: byLocation } = await run('assign --location work dom0:1-1', {
+    devices: [device('dom0:1-1', { location: '0000:00:14.0/1' })],
+  });
+  assert.deepEqual(byLocation, ['usb.assign work dom0:0000:00:14.0/1 auto']);
   assert.deepEqual(await asked('assign work dom0:9-1:1234:5678:X:030101'), [
     'usb.assign work dom0:9-1:1234:5678:X:030101 auto',
   ]);
@@ -229,6 +233,8 @@ test('attach and assign by place and id; what USB devices cannot have is refused
     'assign work dom0:9-1',
     'assign -r --ask work dom0:1-1',
     'assign --port --device work dom0:1-1',
+    'assign --port --location work dom0:1-1',
+    'assign --location work dom0:1-1',
   ]) {
     assert.deepEqual([(await run(line, { devices })).status, await asked(line)], [2, []], line);
   }
@@ -250,32 +256,35 @@ test('detach asks for the device to be in that VM', async () => {
 });
 
 test('unassign finds assignments about a device by any form, or by the one that is asked for', async () => {
-  const devices = [device('dom0:1-1')];
+  const devices = [device('dom0:1-1', { location: '0000:00:14.0/1' })];
   const assignments = [
     assigned(1, 'work', 'dom0:1-1'),
     assigned(2, 'work', STICK),
     assigned(3, 'work', `dom0:1-1:${STICK}`),
     assigned(4, 'play', 'dom0:1-1'),
     assigned(5, 'work', 'dom0:2-*'),
+    assigned(6, 'work', 'dom0:0000:00:14.0/1'),
   ];
   const gone = async (line: string) =>
     (await run(line, { devices, assignments })).asked.map((word) => Number(word.split(' ')[1]));
-  assert.deepEqual(await gone('unassign work dom0:1-1'), [1, 2, 3]);
+  assert.deepEqual(await gone('unassign work dom0:1-1'), [1, 2, 3, 6]);
   assert.deepEqual(await gone('u --port work dom0:1-1'), [1]);
   assert.deepEqual(await gone('u --device work dom0:1-1'), [2]);
-  assert.deepEqual(await gone('u work'), [1, 2, 3, 5]);
+  assert.deepEqual(await gone('u --location work dom0:1-1'), [6]);
+  assert.deepEqual(await gone('u work'), [1, 2, 3, 5, 6]);
   assert.equal((await run('u work dom0:1-9', { devices, assignments })).status, 1);
   assert.equal((await run('u --port work', { devices, assignments })).status, 2);
 });
 
 test('info tells of a device, of a VM, or of all', async () => {
-  const devices = [inVm('dom0:1-1', 'work', '0-1'), device('dom0:1-2')];
+  const devices = [inVm('dom0:1-1', 'work', '0-1', { location: '0000:00:14.0/1' }), device('dom0:1-2')];
   const assignments = [assigned(1, 'play', 'dom0:1-*', 'manual', ['dom0:1-1', 'dom0:1-2'])];
   const one = await run('info dom0:1-1', { devices, assignments });
   assert.deepEqual(one.out, [
     'dom0:1-1',
     '  description  Kingston DataTraveler',
     `  device id    ${STICK}`,
+    '  location     0000:00:14.0/1',
     '  speed        high',
     '  state        attached work 0-1',
     '  why          nothing asks for it',

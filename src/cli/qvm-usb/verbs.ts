@@ -2,7 +2,8 @@
 import type { Daemon } from '../../api/client.ts';
 import type { AssignmentView } from '../../api/views.ts';
 import { Fault, isFault } from '../../lib/fault.ts';
-import type { AssignmentMode } from '../../model/assignment.ts';
+import { type AssignmentMode, locationKey } from '../../model/assignment.ts';
+import { parseDeviceRef } from '../../model/usb.ts';
 import type { LineOptions, ParsedLine } from '../option-line.ts';
 import { infoText, listTable, type Selection } from './listing.ts';
 import { detachAll } from './old-forms.ts';
@@ -29,6 +30,7 @@ const ATTACH_OPTIONS = {
 const FORM_OPTIONS = {
   port: { type: 'boolean', doc: 'mean whatever is plugged there, not only that device' },
   device: { type: 'boolean', doc: 'mean that device wherever it is plugged, not only there' },
+  location: { type: 'boolean', doc: 'mean whatever is plugged there, also when the buses are numbered anew' },
 } as const satisfies LineOptions;
 
 export const VERBS: readonly Verb[] = [
@@ -117,8 +119,11 @@ export const VERBS: readonly Verb[] = [
       const form = formOf(line);
       const client = await means.daemon();
       const vm = await vmNamed(client, name);
-      const deviceId = form === 'port' ? '' : (word.deviceId ?? (await deviceAt(client, word)).deviceId);
-      await client.call('usb.assign', { vm, device: PATTERNS[form ?? 'both'](word.key, deviceId), mode });
+      const isAsked = form === 'location' || (form !== 'port' && word.deviceId === undefined);
+      const { location, deviceId = word.deviceId } = isAsked ? await deviceAt(client, word) : {};
+      const device = PATTERNS[form ?? 'both']({ key: word.key, deviceId, location });
+      if (device === undefined) throw new Fault('usage', { what: `${word.key} has no location: use --port` });
+      await client.call('usb.assign', { vm, device, mode });
       return undefined;
     },
   },
@@ -174,25 +179,35 @@ export const VERBS: readonly Verb[] = [
   },
 ];
 
-const PATTERNS = {
-  both: (key: string, deviceId: string) => `${key}:${deviceId}`,
-  port: (key: string) => key,
-  device: (_key: string, deviceId: string) => deviceId,
-} as const;
+/** A device in its place, as far as that is known. */
+interface Placed extends Pick<DeviceWord, 'key'> {
+  readonly deviceId: string | undefined;
+  readonly location: string | undefined;
+}
+type Form = keyof typeof FORM_OPTIONS;
+const FORMS = Object.keys(FORM_OPTIONS) as readonly Form[];
+
+/** The pattern of each form; none when what it needs is not known. */
+const PATTERNS: Readonly<Record<Form | 'both', (device: Placed) => string | undefined>> = {
+  both: ({ key, deviceId }) => (deviceId === undefined ? undefined : `${key}:${deviceId}`),
+  port: ({ key }) => key,
+  device: ({ deviceId }) => deviceId,
+  location: ({ key, location }) =>
+    location === undefined ? undefined : locationKey({ backend: parseDeviceRef(key).backend, place: location }),
+};
 
 /** Finds the assignments that are about the device; without a form, in any form. */
 async function assignmentsOf(
   client: Daemon,
   ofVm: readonly AssignmentView[],
   word: DeviceWord,
-  form: 'port' | 'device' | undefined,
+  form: Form | undefined,
 ): Promise<AssignmentView[]> {
   const rows = await client.call('usb.list', { isAll: true });
-  const deviceId = word.deviceId ?? rows.find((row) => row.device === word.key)?.deviceId;
-  const forms = form === undefined ? (['both', 'port', 'device'] as const) : [form];
-  const patterns = forms
-    .filter((one) => one === 'port' || deviceId !== undefined)
-    .map((one) => PATTERNS[one](word.key, deviceId ?? ''));
+  const { deviceId, location } = rows.find((row) => row.device === word.key) ?? {};
+  const placed = { key: word.key, deviceId: word.deviceId ?? deviceId, location: location?.toLowerCase() };
+  const forms = form === undefined ? (['both', ...FORMS] as const) : [form];
+  const patterns = forms.map((one) => PATTERNS[one](placed));
   return ofVm.filter(({ device }) => patterns.includes(device));
 }
 
@@ -208,9 +223,10 @@ function modeOf(line: ParsedLine): AssignmentMode {
   return line.has('required') ? 'required' : line.has('ask') ? 'ask' : 'auto';
 }
 
-function formOf(line: ParsedLine): 'port' | 'device' | undefined {
-  if (line.has('port') && line.has('device')) throw new Fault('usage', { what: 'give either --port or --device' });
-  return line.has('port') ? 'port' : line.has('device') ? 'device' : undefined;
+function formOf(line: ParsedLine): Form | undefined {
+  const [form, other] = FORMS.filter((one) => line.has(one));
+  if (other !== undefined) throw new Fault('usage', { what: `give either --${form} or --${other}` });
+  return form;
 }
 
 function refuseOptions(line: ParsedLine): void {

@@ -24,7 +24,7 @@ export class HostDevices {
     const ref = parseDeviceRef(deviceKey({ backend: options.backend ?? HOST_BACKEND, busid: options.busid }));
     const devices = this.#backends.get(ref.backend) ?? new Map<string, UsbDevice>();
     if (devices.has(ref.busid)) throw new Fault('usb.device_exists', { device: deviceKey(ref) });
-    const { serial, guard, generation = `simulated.${ref.busid.split('-')[0]}.${++this.#plugs}` } = options;
+    const { serial, guard, location, generation = `simulated.${ref.busid.split('-')[0]}.${++this.#plugs}` } = options;
     const device: UsbDevice = {
       ...ref,
       deviceId: formatDeviceId({ vendorId, productId, untrustedSerial: serial, interfaces }),
@@ -36,6 +36,7 @@ export class HostDevices {
       speed,
       interfaces: [...interfaces].sort(),
       generation,
+      ...(location === undefined ? {} : { location }),
       ...(guard === undefined ? {} : { guard }),
     };
     this.#backends.set(ref.backend, devices.set(ref.busid, device));

@@ -47,6 +47,8 @@ export interface PlugOptions {
   readonly speed?: UsbSpeed;
   readonly interfaces?: readonly string[];
   readonly guard?: string;
+  /** Of its controller and the ports, `0000:00:14.0/1.4`. Default: the host does not tell. */
+  readonly location?: string;
   /** As if the host had given the number of a former plug again. Default: one that no other plug has. */
   readonly generation?: string;
 }

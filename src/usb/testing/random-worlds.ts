@@ -27,6 +27,12 @@ const NAMES = [...VM_NAMES, 'spare'] as const;
 export const PLACES = ['dom0:3-1', 'dom0:3-1.4', 'dom0:3-2', 'virtual:1-1', 'virtual:1-2', 'usbvm:3-1'] as const;
 const BACKENDS = ['dom0', 'virtual', 'usbvm'] as const;
 
+/** Where the host tells it; of the third port it does not. */
+const LOCATIONS: Readonly<Record<string, string>> = {
+  'dom0:3-1': '0000:00:14.0/1',
+  'dom0:3-1.4': '0000:00:14.0/1.4',
+};
+
 /** Patterns of assignments, the least exact first; those of one line say as much as each other. */
 const PATTERNS: readonly (readonly string[])[] = [
   ['*:*'],
@@ -36,10 +42,10 @@ const PATTERNS: readonly (readonly string[])[] = [
   ['0951:1666:S1'],
   ['0951:1666:S1:080650'],
   ['dom0:*', '*:3-1'],
-  ['dom0:3-*', 'virtual:1-*'],
-  ['dom0:3-1', 'dom0:3-1.4', 'usbvm:3-1'],
+  ['dom0:3-*', 'virtual:1-*', 'dom0:0000:00:14.0/1.*'],
+  ['dom0:3-1', 'dom0:3-1.4', 'usbvm:3-1', 'dom0:0000:00:14.0/1'],
   ['dom0:*:0951:1666'],
-  ['dom0:3-1:0951:*'],
+  ['dom0:3-1:0951:*', 'dom0:0000:00:14.0/1:0951:*'],
   ['dom0:3-1:0951:1666:S1'],
 ];
 const whole = (pattern: string) => formatDevicePattern(parseDevicePattern(pattern));
@@ -47,9 +53,9 @@ const whole = (pattern: string) => formatDevicePattern(parseDevicePattern(patter
 export const RANKS: ReadonlyMap<string, number> = new Map(
   PATTERNS.flatMap((line, rank) => line.map((pattern) => [whole(pattern), rank] as const)),
 );
-/** Those that mean neither one port nor one product. */
+/** Those that mean neither one place nor one product. */
 export const LOOSE_PATTERNS: ReadonlySet<string> = new Set(
-  ['*:*', '0951:*', 'dom0:*', '*:3-1', 'dom0:3-*', 'virtual:1-*'].map(whole),
+  ['*:*', '0951:*', 'dom0:*', '*:3-1', 'dom0:3-*', 'virtual:1-*', 'dom0:0000:00:14.0/1.*'].map(whole),
 );
 
 /** What is plugged: two sticks that are told apart by serial number, one with one more interface, a keyboard. */
@@ -89,6 +95,7 @@ export function plug(place: string, { no, objections: kinds, isGuarded }: Conten
     ...parseDeviceRef(place),
     deviceId: formatDeviceId(parts),
     generation,
+    ...(LOCATIONS[place] === undefined ? {} : { location: LOCATIONS[place] }),
     ...(isGuarded ? { guard: 'it is a hub' } : {}),
     ...(kinds.length === 0 ? {} : { objections: kinds.map((kind) => ({ kind, says: `it is ${kind}` })) }),
   });
