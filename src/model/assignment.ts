@@ -197,8 +197,7 @@ export function isExactPlace(pattern: DevicePattern): boolean {
 
 /**
  * Gives the precedence of a pattern: place and id > place > id; within each, the fewer `*` the higher. A port and a
- * location are places alike. What says nothing of a place, `*:*` or the
- * location of that kind, counts as none.
+ * location are places alike. One of nothing but `*` says nothing of a place, and so counts as none.
  */
 export function rankPattern(pattern: DevicePattern): number {
   const placeExactness = exactness(placeFields(pattern));

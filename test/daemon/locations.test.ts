@@ -98,6 +98,20 @@ test('where devices are is shown, and twins are named with their locations', asy
   assert.match(stdout, new RegExp(`^ {2}location {5}${THERE}$`, 'm'));
 });
 
+test('an answer about a twin is remembered by its location and its id', async () => {
+  await stage.usher('usb', 'assign', 'work', `dom0:${HERE}`, '--ask');
+  await is('dom0:1-1.4', 'asking');
+  await stage.usher('usb', 'answer', 'dom0:1-1.4', 'work', '--remember');
+  const assignments = await stage.ask<AssignmentView[]>('usb', 'assignments');
+  assert.deepEqual(
+    assignments.map(({ device, mode }) => [device, mode]),
+    [
+      [`dom0:${HERE}`, 'ask'],
+      [`dom0:${HERE}:0951:1666:TWIN:080650`, 'auto'],
+    ],
+  );
+});
+
 test('qvm-usb assigns by location and takes that back', async () => {
   const assigned = await stage.run('qvm-usb', 'assign', '--location', 'play', 'dom0:2-2');
   assert.deepEqual([assigned.status, assigned.stderr], [0, '']);

@@ -93,6 +93,12 @@ const IN_WORLDS: readonly Change[] = [
     'const level = (placeExactness > 0 ? 1 : 0) + (idExactness > 0 ? 2 : 0);',
   ],
   [
+    'what is assigned by its location',
+    'src/usb/decide.ts',
+    'const keys = [deviceKey(device), ...locationKeys(locationOf(device)), ...idKeys(device.deviceId)];',
+    'const keys = [deviceKey(device), ...idKeys(device.deviceId)];',
+  ],
+  [
     'the older of equal assignments',
     'src/usb/decide.ts',
     'order: a.assignment.id - b.assignment.id',

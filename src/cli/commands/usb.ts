@@ -1,14 +1,22 @@
 /** The commands `usher usb …`: devices, assignments, holds, and why. */
-import type { AssignmentView, DeviceView, ExplainView, HoldView, QuestionView, TraceEntry } from '../../api/views.ts';
+import type { DeviceView, TraceEntry } from '../../api/views.ts';
 import { Fault } from '../../lib/fault.ts';
 import { printableJson } from '../../lib/text.ts';
 import { ASSIGNMENT_MODES, type AssignmentMode, locationKey } from '../../model/assignment.ts';
 import { parseDeviceRef, SOFTWARE_KINDS } from '../../model/usb.ts';
 import type { ArgumentSpec, CommandSpec, Context } from '../command.ts';
-import { type Column, table } from '../print.ts';
+import { table } from '../print.ts';
 import { SINCE_FORMS } from '../since.ts';
 import { CONFIRM, confirmSeconds, sayTrial } from '../trial.ts';
 import { given, pathOption, show, sinceOption, textOption, wholeNumber, word } from '../values.ts';
+import {
+  ASSIGNMENT_COLUMNS,
+  deviceColumns,
+  explained,
+  HOLD_COLUMNS,
+  QUESTION_COLUMNS,
+  traceLine,
+} from './usb-shown.ts';
 
 const DEVICE: ArgumentSpec = { name: 'device', doc: 'backend:busid, such as dom0:3-1.4', completion: 'device' };
 const VM: ArgumentSpec = { name: 'vm', doc: 'name or uuid of the VM', completion: 'vm' };
@@ -221,53 +229,6 @@ export const USB_COMMANDS: readonly CommandSpec[] = [
   },
 ];
 
-/** WHY is what people look for: what a device says of itself gives way to it. */
-const DEVICE_COLUMNS: readonly Column<DeviceView>[] = [
-  { title: 'DEVICE', of: (row) => row.device, yields: { turn: 3, least: 10 } },
-  { title: 'DEVICE ID', of: (row) => row.deviceId, yields: { turn: 1, least: 10 } },
-  { title: 'DESCRIPTION', of: (row) => row.description, yields: { turn: 1, least: 11 } },
-  { title: 'STATE', of: (row) => (row.isAbsent === true ? `${row.state} (absent)` : row.state) },
-  {
-    title: 'VM',
-    of: (row) => (row.vm === undefined ? '-' : `${row.vm}${row.slot ? ` ${row.slot}` : ''}`),
-    yields: { turn: 3, least: 8 },
-  },
-  { title: 'WHY', of: (row) => row.why, yields: { turn: 2, least: 18 } },
-];
-
-/** In the place of the device id, for those who ask where devices are. */
-const LOCATION_COLUMN: Column<DeviceView> = {
-  title: 'LOCATION',
-  of: (row) => row.location ?? '-',
-  yields: { turn: 3, least: 10 },
-};
-
-const ASSIGNMENT_COLUMNS: readonly Column<AssignmentView>[] = [
-  { title: 'NUMBER', of: (row) => String(row.id) },
-  { title: 'VM', of: (row) => row.vm, yields: { turn: 2, least: 12 } },
-  { title: 'DEVICE', of: (row) => row.device, yields: { turn: 2, least: 20 } },
-  { title: 'MODE', of: (row) => row.mode },
-  { title: 'MATCHES', of: (row) => row.matches.join(' ') || '-', yields: { turn: 1, least: 12 } },
-];
-
-const HOLD_COLUMNS: readonly Column<HoldView>[] = [
-  { title: 'DEVICE', of: (row) => row.device, yields: { turn: 2, least: 16 } },
-  {
-    title: 'HELD',
-    of: (row) => (row.kind === 'in' ? `in ${row.vm}` : 'out of every VM'),
-    yields: { turn: 1, least: 16 },
-  },
-  { title: 'SINCE', of: (row) => row.since },
-];
-
-const QUESTION_COLUMNS: readonly Column<QuestionView>[] = [
-  { title: 'DEVICE', of: (row) => row.device, yields: { turn: 3, least: 10 } },
-  { title: 'DEVICE ID', of: (row) => row.deviceId, yields: { turn: 1, least: 10 } },
-  { title: 'DESCRIPTION', of: (row) => row.description, yields: { turn: 1, least: 11 } },
-  { title: 'MAY GO TO', of: (row) => row.vms.join(' '), yields: { turn: 2, least: 10 } },
-  { title: 'UNTIL', of: (row) => row.until },
-];
-
 /** Makes the command of an operation that takes a device and nothing else. */
 function simple(
   verb: string,
@@ -304,39 +265,6 @@ async function meantBy({ options, daemon }: Context, device: string): Promise<st
   return isById ? `${place}:${deviceId}` : place;
 }
 
-function explained(view: ExplainView): string {
-  const place = view.vm === undefined ? '' : ` ${view.vm}${view.slot === undefined ? '' : ` ${view.slot}`}`;
-  const section = (title: string, lines: readonly string[]) => (lines.length === 0 ? [] : ['', title, ...lines]);
-  return [
-    `${view.device}  ${view.description}  (${view.deviceId})`,
-    ...(view.location === undefined ? [] : [`location ${view.location}`]),
-    `${view.state}${place}`,
-    ...section(
-      'because',
-      view.because.map((line) => `  ${line}`),
-    ),
-    ...section(
-      'what lost',
-      view.losers.map((loser) => `  assignment ${loser.assignment} to ${loser.vm}: ${loser.because}`),
-    ),
-    ...section(
-      'rules',
-      view.rules.map(({ rule, decides, because }) => `  ${decides ? '*' : ' '} ${rule}: ${because}`),
-    ),
-    ...section(
-      'twins (the same device id)',
-      view.twins.map(({ device, location }) => `  ${device}${location === undefined ? '' : `  location ${location}`}`),
-    ),
-    ...section(
-      'what would change it',
-      view.changes.flatMap((change) => [
-        `  ${change.says}: ${change.gives}`,
-        ...(change.command === undefined ? [] : [`      ${change.command}`]),
-      ]),
-    ),
-  ].join('\n');
-}
-
 async function trace(context: Context): Promise<undefined> {
   const isFollowing = context.options['follow'] === true;
   const params = { device: word(context, 0), ...given({ since: sinceOption(context), isFollowing }) };
@@ -361,15 +289,9 @@ async function trace(context: Context): Promise<undefined> {
   throw new Fault('daemon.unreachable', { socket: 'its socket any more' }, { hint: 'The daemon has stopped.' });
 }
 
-function traceLine({ at, is, says }: TraceEntry): string {
-  return `${at.replace('T', ' ').replace('Z', '')}  ${is.padEnd(6)}  ${says}`;
-}
-
 function list(context: Context, devices: readonly DeviceView[]): undefined {
   const nothing = 'No USB device is plugged. Try one in software: usher usb plug --at virtual:1-1 --kind tablet';
-  const columns = DEVICE_COLUMNS.map((column) =>
-    column.title === 'DEVICE ID' && context.options['locations'] === true ? LOCATION_COLUMN : column,
-  );
+  const columns = deviceColumns(context.options['locations'] === true);
   return show(context, devices, () => (devices.length === 0 ? nothing : table(devices, columns, context.out)));
 }
 
