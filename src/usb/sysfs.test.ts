@@ -3,6 +3,7 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, beforeEach, suite, test } from 'node:test';
 import { ManualClock } from '../lib/clock.ts';
+import { matchDevice, parseDevicePattern } from '../model/assignment.ts';
 import { bytesOf, DESCRIPTORS, SysfsTree } from '../model/testing/sysfs-tree.ts';
 import { SysfsSource } from './sysfs.ts';
 
@@ -30,6 +31,22 @@ suite('SysfsSource', () => {
   after(() => tree.remove());
 
   const busids = async () => (await source.list()).map(({ busid }) => busid);
+
+  test('a pattern by location means the same socket when its bus has another number', async () => {
+    const matching = async (pattern: string) =>
+      (await source.list())
+        .filter((device) => matchDevice(parseDevicePattern(pattern), device) !== undefined)
+        .map(({ busid }) => busid);
+    const other = { descriptors: 'stick', controller: 'pci0000:00/0000:05:00.0' } as const;
+    tree.plug('1-2', { descriptors: 'stick', devnum: 7 });
+    tree.plug('3-2', { ...other, devnum: 8 });
+    assert.deepEqual(await matching('dom0:0000:00:14.0/2'), ['1-2']);
+    assert.deepEqual(await matching('dom0:1-2'), ['1-2']);
+    tree.plug('1-2', { ...other, devnum: 2 });
+    tree.plug('3-2', { descriptors: 'stick', devnum: 2 });
+    assert.deepEqual(await matching('dom0:0000:00:14.0/2'), ['3-2']);
+    assert.deepEqual(await matching('dom0:1-2'), ['1-2'], 'the port is another socket now');
+  });
 
   test('a stick, whole; root hubs and interfaces are no devices', async () => {
     tree.plug('1-2.4', {

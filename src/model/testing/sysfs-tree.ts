@@ -65,7 +65,7 @@ export class SysfsTree {
       controller = 'pci0000:00/0000:00:14.0',
       ...texts
     } = device;
-    const folder = join(this.root, 'devices', controller, 'usb1', busid);
+    const folder = join(this.root, 'devices', controller, `usb${Number.parseInt(busid, 10)}`, busid);
     this.#add(busid, folder, {
       speed: '480',
       ...texts,
