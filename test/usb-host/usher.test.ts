@@ -42,7 +42,8 @@ describe('Usher on a real host', () => {
   const plugOther = (port: number) => inner.rig.plug('storage', port, { serial: 'S2', file: otherStick });
   const devices = async () => {
     const views = await inner.ask<DeviceView[]>('usb', 'list');
-    return Object.fromEntries(views.map(({ device, state }) => [device, state]));
+    const plugged = views.filter(({ isAbsent }) => isAbsent !== true);
+    return Object.fromEntries(plugged.map(({ device, state }) => [device, state]));
   };
   const attachments = async () => {
     const { attachments: list, handle } = await inner.ask<VmDetails>('vm', 'show', inner.vm);
