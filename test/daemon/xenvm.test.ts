@@ -2,7 +2,6 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
-import { connect } from 'node:net';
 import { join } from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
 import type { Output } from '../../src/cli/command.ts';
@@ -12,6 +11,7 @@ import { monitorSocketsOf, placesOf } from '../../src/config/places.ts';
 import { WorldClient } from '../../src/hypervisor/simulator/world-client.ts';
 import { pollUntil } from '../../src/lib/deadline.ts';
 import { newUuid, parseUuid, type VmUuid } from '../../src/model/ids.ts';
+import { frame } from '../support/frame-client.ts';
 import { startWorld, type WorldProcess } from '../support/sim-world.ts';
 import { type CommandResult, type RunningCommand, Stage } from '../support/stage.ts';
 
@@ -342,21 +342,4 @@ async function domidOf(uuid: VmUuid): Promise<string> {
 
 async function describe(uuid: VmUuid) {
   return (await hand.call('describe', { uuid })).settings;
-}
-
-/** "4-byte big-endian length, then JSON-RPC 2.0 {method, params: object of strings, id}; the reply is bare JSON, then close." */
-function frame(path: string, method: string, params: Record<string, string> = {}) {
-  return new Promise<{ result?: string | null; error?: object }>((resolve, reject) => {
-    const body = Buffer.from(JSON.stringify({ jsonrpc: '2.0', method, params, id: 1 }));
-    const length = Buffer.alloc(4);
-    length.writeUInt32BE(body.length);
-    let text = '';
-    const socket = connect(path, () => socket.write(Buffer.concat([length, body])));
-    socket.on('data', (chunk: Buffer) => (text += chunk.toString()));
-    socket.on('error', reject);
-    socket.on('end', () => {
-      socket.destroy();
-      resolve(JSON.parse(text));
-    });
-  });
 }

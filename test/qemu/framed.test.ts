@@ -1,10 +1,10 @@
 /** A VM on QEMU through its life, by a client of the framed JSON-RPC that is written from its description alone. */
 import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
-import { connect } from 'node:net';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { GUEST_CMDLINE } from '../../lab/guest.ts';
+import { frame } from '../support/frame-client.ts';
 import type { RunningCommand } from '../support/stage.ts';
 import { Stage } from '../support/stage.ts';
 
@@ -58,20 +58,3 @@ test('a framed client drives a VM of a xenvm through its life, and changes its C
   await done('quit');
   assert.equal(await command.end(), 0);
 });
-
-/** "4-byte big-endian length, then JSON-RPC 2.0 {method, params: object of strings, id}; the reply is bare JSON, then close." */
-function frame(path: string, method: string, params: Record<string, string> = {}) {
-  return new Promise<{ result?: string | null }>((resolve, reject) => {
-    const body = Buffer.from(JSON.stringify({ jsonrpc: '2.0', method, params, id: 1 }));
-    const length = Buffer.alloc(4);
-    length.writeUInt32BE(body.length);
-    let text = '';
-    const socket = connect(path, () => socket.write(Buffer.concat([length, body])));
-    socket.on('data', (chunk: Buffer) => (text += chunk.toString()));
-    socket.on('error', reject);
-    socket.on('end', () => {
-      socket.destroy();
-      resolve(JSON.parse(text));
-    });
-  });
-}
