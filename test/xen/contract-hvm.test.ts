@@ -1,4 +1,4 @@
 import { testContract } from './contract.ts';
 
-testContract('hvm', 'software', { inTime: [] });
+testContract('hvm', 'software');
 testContract('hvm', 'host', { parts: ['usb'] });

@@ -1,3 +1,3 @@
 import { testContract } from './contract.ts';
 
-testContract('pv', 'host');
+testContract('pv', 'host', { inTime: ['usb'] });

@@ -1,3 +1,3 @@
 import { testContract } from './contract.ts';
 
-testContract('pvh', 'host', { inTime: ['usb'] });
+testContract('pvh', 'host');
