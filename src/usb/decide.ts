@@ -148,11 +148,36 @@ export function isAble({ assignment }: Claim, { nameOf }: Pick<Places, 'nameOf'>
   return decides(assignment) && nameOf(assignment.vm) !== undefined;
 }
 
+/** What an index finds for a plug is remembered, for as many plugs: a device can come with one serial number after another. */
+const MOST_REMEMBERED = 4096;
+type FindClaims = (device: UsbDevice) => readonly Claim[];
+const indexes = new WeakMap<readonly Assignment[], FindClaims>();
+
+/** Gives what finds the claims on a device: made once for a list of assignments, which must not change any more. */
+export function claimsAmong(assignments: readonly Assignment[]): FindClaims {
+  const made = indexes.get(assignments);
+  if (made !== undefined) return made;
+  const find = indexClaims(assignments);
+  const known = new Map<string, readonly Claim[]>();
+  const remembering: FindClaims = (device) => {
+    const location = locationOf(device);
+    const key = `${deviceKey(device)} ${device.deviceId} ${location === undefined ? '' : locationKey(location)}`;
+    const before = known.get(key);
+    if (before !== undefined) return before;
+    if (known.size >= MOST_REMEMBERED) known.clear();
+    const found = find(device);
+    known.set(key, found);
+    return found;
+  };
+  indexes.set(assignments, remembering);
+  return remembering;
+}
+
 /**
  * Makes a function that finds the claims on a device. Assignments to one port, location, serial number or product are
  * looked up; only the others are tried one by one.
  */
-export function indexClaims(assignments: readonly Assignment[]): (device: UsbDevice) => Claim[] {
+function indexClaims(assignments: readonly Assignment[]): (device: UsbDevice) => Claim[] {
   const byKey = new Map<string, Assignment[]>();
   const others: Assignment[] = [];
   for (const assignment of assignments) {

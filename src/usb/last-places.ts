@@ -3,8 +3,8 @@
  * on its way into one, is kept over a restart of the daemon, too: a VM that cannot be observed yet may still have it.
  */
 import type { VmUuid } from '../model/ids.ts';
-import { deviceKey } from '../model/usb.ts';
-import type { LastPlace, Plan, PlanInput } from './plan-types.ts';
+import { deviceKey, type UsbSlot } from '../model/usb.ts';
+import type { LastPlace, Plan, PlanInput, Step } from './plan-types.ts';
 
 /** Places by device; `undefined` in a change: it is in no VM any more. */
 export type PlaceChanges = ReadonlyMap<string, LastPlace | undefined>;
@@ -40,20 +40,25 @@ export class LastPlaces {
   note({ observed, memory }: Pick<PlanInput, 'observed' | 'memory'>, { steps, verdicts }: Plan): void {
     const taken = new Map<string, LastPlace>();
     const unseen = new Set<VmUuid>();
+    const take = (key: string, vm: VmUuid, generation: string, { controller, port }: UsbSlot) => {
+      const before = this.#places.get(key);
+      const place = { vm, generation, controller, port };
+      taken.set(key, before !== undefined && isSame(before, place) ? before : place);
+    };
     for (const { uuid: vm, domain, isUnknown } of observed.vms) {
       if (isUnknown === true) unseen.add(vm);
-      for (const { generation, controller, port, ...attachment } of domain?.attachments ?? []) {
-        taken.set(deviceKey(attachment), { vm, generation, controller, port });
-      }
+      for (const one of domain?.attachments ?? []) take(deviceKey(one), vm, one.generation, one);
     }
-    const underWay = [...memory.values()].flatMap(({ inFlight }) => inFlight ?? []);
-    for (const step of [...underWay, ...steps]) {
-      if (step.kind !== 'attach') continue;
-      const { vm, slot, device } = step;
-      taken.set(deviceKey(device), { vm, generation: device.generation, ...slot });
+    const attach = (step: Step | undefined) => {
+      if (step?.kind === 'attach') take(deviceKey(step.device), step.vm, step.device.generation, step.slot);
+    };
+    for (const { inFlight } of memory.values()) attach(inFlight);
+    for (const step of steps) attach(step);
+    if (unseen.size > 0) {
+      for (const [key, place] of this.#places) if (unseen.has(place.vm) && !taken.has(key)) taken.set(key, place);
     }
-    for (const [key, place] of this.#places) if (unseen.has(place.vm) && !taken.has(key)) taken.set(key, place);
-    const known = new Set(verdicts.map(({ device }) => device));
+    const known = new Set<string>();
+    for (const { device } of verdicts) known.add(device);
     for (const key of this.#places.keys()) if (!known.has(key)) this.#places.delete(key);
     for (const [key, place] of taken) this.#places.set(key, place);
     this.#keep(taken);
@@ -74,5 +79,6 @@ export class LastPlaces {
 }
 
 function isSame(a: LastPlace | undefined, b: LastPlace): boolean {
+  if (a === b) return true;
   return a?.vm === b.vm && a.generation === b.generation && a.controller === b.controller && a.port === b.port;
 }

@@ -81,10 +81,14 @@ export class Observer {
     return {
       backends: new Set(this.#devices.keys()),
       devices: [...this.#devices.values()].flat(),
-      vms: [...this.#vms.values()].map((vm) =>
-        this.isOutOfSight(vm.uuid) ? { ...vm, isOpen: false, isOutOfSight: true } : vm,
-      ),
+      vms: this.#vmsAsSeen(),
     };
+  }
+
+  #vmsAsSeen(): ObservedVm[] {
+    const vms = [...this.#vms.values()];
+    if (this.#failing.size === 0) return vms;
+    return vms.map((vm) => (this.isOutOfSight(vm.uuid) ? { ...vm, isOpen: false, isOutOfSight: true } : vm));
   }
 
   vm(uuid: VmUuid): ObservedVm | undefined {

@@ -148,7 +148,10 @@ export class Passes {
   /** Gives what a plan would be made from now: devices, VMs, wishes, memory. For views and explanations. */
   planInput(): PlanInput {
     const observed = this.observer.observed;
-    const vms = observed.vms.map((vm) => (this.#releasing.has(vm.uuid) ? { ...vm, isReleasing: true } : vm));
+    const vms =
+      this.#releasing.size === 0
+        ? observed.vms
+        : observed.vms.map((vm) => (this.#releasing.has(vm.uuid) ? { ...vm, isReleasing: true } : vm));
     return {
       observed: { ...observed, vms },
       desired: this.#options.wishes(),
@@ -195,12 +198,10 @@ export class Passes {
       const input = this.planInput();
       this.#noteGone(input);
       this.#plan = plan(input);
-      this.#verdicts = new Map(this.#plan.verdicts.map((verdict) => [verdict.device, verdict]));
-      const growing = input.observed.vms.filter(({ domain }) => domain?.canAddController === true);
-      const ofVms = growing.map(({ uuid }) => controllerKey(uuid));
-      const ofHolds = input.desired.holds.map(holdKey);
-      const ofQuestions = [...input.observed.devices, ...input.desired.questions].map(questionKey);
-      this.attacher.keepOnly(new Set([...this.#verdicts.keys(), ...ofHolds, ...ofQuestions, ...ofVms]));
+      const verdicts = new Map<string, Verdict>();
+      for (const verdict of this.#plan.verdicts) verdicts.set(verdict.device, verdict);
+      this.#verdicts = verdicts;
+      if (this.attacher.memory.size > 0) this.attacher.keepOnly(this.#subjectsOf(input));
       this.#tell(() => this.#lastPlaces.note(input, this.#plan));
       this.attacher.submit(this.#plan.steps);
       this.#wakeLater(this.#plan.wakeAt);
@@ -209,6 +210,15 @@ export class Passes {
       this.#log.error('Planning failed; the next sweep tries again', { error });
     }
     this.#onPass();
+  }
+
+  /** The keys of all that a step may be about. */
+  #subjectsOf({ observed, desired }: PlanInput): ReadonlySet<string> {
+    const subjects = new Set(this.#verdicts.keys());
+    for (const { uuid, domain } of observed.vms) if (domain?.canAddController === true) subjects.add(controllerKey(uuid));
+    for (const hold of desired.holds) subjects.add(holdKey(hold));
+    for (const about of [observed.devices, desired.questions].flat()) subjects.add(questionKey(about));
+    return subjects;
   }
 
   /** A listener or a store that throws stops no routing. */

@@ -142,7 +142,7 @@ function draft(key: string, world: Survey): Draft {
           foreign: good.find(({ isForeign }) => isForeign === true)?.vm,
           nameOf: (vm) => world.vms.get(vm)?.name,
           canHave: (vm) => isReady(world.vms.get(vm)),
-          uuidOf: (name) => world.vmsByName.get(name),
+          uuidOf: (name) => world.uuidOf(name),
           policySays: () => world.policySays(device),
           ruleOf: ({ index }) => world.policy.rules[index],
           isObserving: world.isObserving,
@@ -315,10 +315,15 @@ function verdictOf({ key, device, attachments, decision, outcome }: Draft, world
     outcome,
     losers: decision?.losers ?? [],
     ...(decision?.policy === undefined ? {} : { policy: decision.policy }),
-    twins: (world.keysById.get(deviceId) ?? []).filter((other) => other !== key),
+    twins: twinsOf(key, world.keysById.get(deviceId)),
     isGone: device === undefined && attachments.some(({ backend }) => world.backends.has(backend)),
   };
 }
+
+function twinsOf(key: string, keys: readonly string[] = []): readonly string[] {
+  return keys.length < 2 && keys[0] === key ? NO_TWINS : keys.filter((other) => other !== key);
+}
+const NO_TWINS: readonly string[] = [];
 
 /** When the next try of this plug with this VM is due, if that is not now. */
 function retryOf(key: string, generation: string, vm: VmUuid, { memory, now }: Survey): number | undefined {

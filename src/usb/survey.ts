@@ -6,7 +6,7 @@ import { type PolicyVerdict, rulesMatching, vmsOf } from '../model/policy-judge.
 import { judgeAll } from '../model/policy-judge-all.ts';
 import { localTimeOf } from '../model/policy-time.ts';
 import { type Attachment, deviceKey, type UsbDevice } from '../model/usb.ts';
-import { type Claim, indexClaims, isAble } from './decide.ts';
+import { type Claim, claimsAmong, isAble } from './decide.ts';
 import type { Memory, ObservedVm, PlanInput } from './plan-types.ts';
 import { whyStale } from './reasons.ts';
 import { switchedHold } from './switched.ts';
@@ -24,12 +24,13 @@ export interface Survey {
   readonly keysById: ReadonlyMap<string, readonly string[]>;
   readonly memory: Memory;
   readonly now: number;
-  readonly vmsByName: ReadonlyMap<string, VmUuid>;
   readonly policy: Policy;
   readonly isObserving: boolean;
   /** When the policy may say something else without anything having changed (monotonic ms); infinity for never. */
   readonly timedUntil: number;
-  claimsOn(device: UsbDevice): Claim[];
+  claimsOn(device: UsbDevice): readonly Claim[];
+  /** The VM of that name. */
+  uuidOf(name: string): VmUuid | undefined;
   /** A VM that could not be observed yet, and has the device as far as is known, or by an assignment or a rule. */
   unseenHolderOf(device: UsbDevice): ObservedVm | undefined;
   /** What the policy says of a present device that neither a hold nor an assignment decides about. */
@@ -62,9 +63,10 @@ export function survey({ observed, desired, memory, lastPlaces, now, wallNow, na
     if (switched !== undefined && isNewer) holds.set(key, switched);
   }
   const isAboutPlug = (question: Question) => devices.get(deviceKey(question))?.generation === question.generation;
-  const vms = new Map(observed.vms.map((vm) => [vm.uuid, vm]));
-  const vmsByName = new Map(observed.vms.map(({ uuid, name }) => [name, uuid]));
-  const claimsOn = remember(indexClaims(desired.assignments));
+  const vms = new Map<VmUuid, ObservedVm>();
+  for (const vm of observed.vms) vms.set(vm.uuid, vm);
+  let vmsByName: ReadonlyMap<string, VmUuid> | undefined;
+  const claimsOn = claimsAmong(desired.assignments);
   const { policy, isObserving = false } = desired;
   const nameOf = (vm: VmUuid) => vms.get(vm)?.name;
   const isOfOthers = (device: UsbDevice) =>
@@ -91,7 +93,6 @@ export function survey({ observed, desired, memory, lastPlaces, now, wallNow, na
   const unseen = observed.vms.filter(({ isUnknown }) => isUnknown === true);
   const isTimed = policy.rules.some(({ when }) => when?.time !== undefined || when?.days !== undefined);
   return {
-    vmsByName,
     policy,
     isObserving,
     timedUntil: isTimed ? now + MINUTE_MS - (wallNow % MINUTE_MS) : Number.POSITIVE_INFINITY,
@@ -111,6 +112,10 @@ export function survey({ observed, desired, memory, lastPlaces, now, wallNow, na
     memory,
     now,
     claimsOn,
+    uuidOf(name) {
+      vmsByName ??= new Map(observed.vms.map((vm) => [vm.name, vm.uuid]));
+      return vmsByName.get(name);
+    },
     unseenHolderOf(device) {
       if (unseen.length === 0) return undefined;
       const last = lastPlaces?.get(deviceKey(device))?.vm;
@@ -140,18 +145,6 @@ export function mayLeave(vm: ObservedVm | undefined): boolean {
 /** Gives the VM's name, or its uuid when there is no such VM. */
 export function nameOf(vm: VmUuid, world: Survey): string {
   return world.vms.get(vm)?.name ?? vm;
-}
-
-/** Works out once for each device what it is asked for. */
-function remember<T>(find: (device: UsbDevice) => T): (device: UsbDevice) => T {
-  const known = new Map<UsbDevice, T>();
-  return (device) => {
-    const before = known.get(device);
-    if (before !== undefined) return before;
-    const found = find(device);
-    known.set(device, found);
-    return found;
-  };
 }
 
 function append<V>(map: Map<string, V[]>, key: string, value: V): void {
