@@ -215,7 +215,8 @@ export class Passes {
   /** The keys of all that a step may be about. */
   #subjectsOf({ observed, desired }: PlanInput): ReadonlySet<string> {
     const subjects = new Set(this.#verdicts.keys());
-    for (const { uuid, domain } of observed.vms) if (domain?.canAddController === true) subjects.add(controllerKey(uuid));
+    for (const { uuid, domain } of observed.vms)
+      if (domain?.canAddController === true) subjects.add(controllerKey(uuid));
     for (const hold of desired.holds) subjects.add(holdKey(hold));
     for (const about of [observed.devices, desired.questions].flat()) subjects.add(questionKey(about));
     return subjects;
