@@ -38,7 +38,8 @@ export const XEN_IMAGE: HostImage = {
   },
 };
 
-const XEN_CMDLINE = 'dom0_mem=1024M,max:1024M console=com1 com1=115200,8n1 spec-ctrl=no xpti=no noreboot';
+/** Without `hap=0` HVM guests die of triple faults now and then: QEMU 7.2 loses their state with nested pages. */
+const XEN_CMDLINE = 'dom0_mem=1024M,max:1024M console=com1 com1=115200,8n1 spec-ctrl=no xpti=no hap=0 noreboot';
 const CMDLINE = 'console=hvc0 quiet mitigations=off';
 
 /** How it boots, and what it is connected by. */

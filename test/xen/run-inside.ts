@@ -45,13 +45,30 @@ export async function insideCargo(...sources: readonly string[]): Promise<{ fold
   return { folder, remove: () => rm(folder, { recursive: true }) };
 }
 
+/** What a run inside dom0 came to. */
+export interface InsideRun {
+  readonly name: string;
+  readonly reports: readonly Report[];
+  readonly status: number;
+  readonly output: string;
+}
+
+interface InsideOptions {
+  readonly timeoutMs: number;
+  readonly env?: Readonly<Record<string, string>>;
+}
+
 /** Runs the bundle of that name in dom0 to its end, and registers what it reports below `t`. */
-export async function runInside(
-  t: TestContext,
+export async function runInside(t: TestContext, host: InsideHost, name: string, options: InsideOptions): Promise<void> {
+  await tellInside(t, await doInside(host, name, options));
+}
+
+/** Runs the bundle of that name in dom0 to its end. */
+export async function doInside(
   host: InsideHost,
   name: string,
-  { timeoutMs, env = {} }: { timeoutMs: number; env?: Readonly<Record<string, string>> },
-): Promise<void> {
+  { timeoutMs, env = {} }: InsideOptions,
+): Promise<InsideRun> {
   const words = Object.entries(env).map(([key, value]) => `${key}='${value.replaceAll("'", "'\\''")}'`);
   const reporter = `--test-reporter=${FOLDER}/reporter.mjs --test-reporter-destination=${REPORTS}`;
   const command = `NODE_PATH=/cargo/dist/node_modules ${words.join(' ')} node ${reporter} ${FOLDER}/${name}.mjs`;
@@ -61,6 +78,11 @@ export async function runInside(
     .split('\n')
     .filter((line) => line.startsWith('{'))
     .map((line) => JSON.parse(line) as Report);
+  return { name, reports, status, output };
+}
+
+/** Registers below `t` what a run reported. */
+export async function tellInside(t: TestContext, { name, reports, status, output }: InsideRun): Promise<void> {
   const tests = reports.filter(({ isSuite }) => !isSuite);
   for (const { name: title, outcome, ms, error } of tests) {
     await t.test(`${title} (${Math.round(ms)} ms in dom0)`, { skip: outcome === 'skipped' }, () => {
