@@ -70,6 +70,8 @@ const QEMU_MODULES = ['virtio_pci', 'virtio_blk', 'pvpanic-mmio', 'pvpanic-pci',
 const SPARE_MODULES = ['virtio_net', 'ahci', 'sr_mod', 'virtio_scsi', 'isofs'];
 /** And what a domain of Xen needs besides xen-hcd, which is built. */
 const XEN_MODULES = ['xen-blkfront'];
+/** There for who asks for them, as above. */
+const XEN_SPARE_MODULES = ['xen-netfront', 'ata_piix', 'sr_mod', 'isofs'];
 /** Loaded after it: file systems of sticks, with the character sets that vfat asks for. */
 const LATER_MODULES = ['ext4', 'crc32c_generic', 'vfat', 'nls_cp437', 'nls_ascii', 'nls_utf8'];
 
@@ -80,7 +82,8 @@ export async function guestImage(): Promise<GuestImage> {
 
 /** Gives the image of the guest for Xen, PV, PVH and HVM alike, building it first when it is not in the cache. */
 export async function xenGuestImage(): Promise<GuestImage> {
-  return image('xen-guest', { modules: [...USB_MODULES, ...XEN_MODULES], builtModules: [await xenHcd()] });
+  const modules = [...USB_MODULES, ...XEN_MODULES];
+  return image('xen-guest', { modules, spareModules: XEN_SPARE_MODULES, builtModules: [await xenHcd()] });
 }
 
 interface GuestParts {

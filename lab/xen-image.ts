@@ -25,7 +25,10 @@ export const XEN_IMAGE: HostImage = {
     ...['ncurses-base', 'less', 'strace'], // For people.
   ],
   modules: ['xen-evtchn', 'xen-gntdev', 'xen-gntalloc', 'xen-privcmd', 'xen-blkback', 'loop'],
-  idleModules: ['xenfs', 'uas', 'usbmon', 'vfat', 'nls_cp437', 'nls_ascii', 'nls_utf8'],
+  idleModules: [
+    ...['xenfs', 'uas', 'usbmon', 'vfat', 'nls_cp437', 'nls_ascii', 'nls_utf8'],
+    ...['xen-netback', 'bridge'], // For guests with a network card.
+  ],
   guest: xenGuestImage,
   sources: ['xen-image.ts', 'xen-guests.ts'].map((name) => fileURLToPath(new URL(name, import.meta.url))),
   scripts: fileURLToPath(new URL('dom0/', import.meta.url)),

@@ -21,31 +21,12 @@ import { macOf } from '../../src/model/nic-address.ts';
 import type { VmConfig } from '../../src/model/vm.ts';
 import { connectQmp, type QmpSession } from '../../src/wire/qmp/session.ts';
 import { consoleHand } from '../contract/console-hand.ts';
+import { hvmExample, pvExample } from '../support/xenvm-examples.ts';
 
 /** Machines that test have more to do than this. */
 const BOOT_TIMEOUT_MS = 300_000;
 const ANSWER_TIMEOUT_MS = 60_000;
 const MIB = 1024 * 1024;
-
-/** The example of xenvm's document for a PV guest, and the one for an install from a CD; paths are to be put in. */
-const PV_EXAMPLE = (kernel: string, disk: string) => `uuid = 00000000-0000-0000-0000-000000000001
-hvm = false
-kernel = ${kernel}
-cmdline = ${GUEST_CMDLINE} root=/dev/sda1 ro
-memory = 192
-disk = ${disk}:phy:sda:w:disk
-vif =
-`;
-const HVM_EXAMPLE = (disk: string, iso: string) => `uuid = 00000000-0000-0000-0000-000000000002
-hvm = true
-memory = 256
-disk = ${disk}:phy:hda:w:disk
-disk = ${iso}:file:hdd:r:cdrom
-boot = dc
-pae = true
-acpi = true
-apic = true
-`;
 
 describe('config files on QEMU', () => {
   let image: GuestImage;
@@ -134,7 +115,7 @@ describe('config files on QEMU', () => {
 
   test("the document's PV example boots, with kernel, disk and memory put in", async () => {
     const disk = await blank('test.img', 8);
-    const text = PV_EXAMPLE(image.kernel, disk).replace('memory', `initrd = ${image.initrd}\nmemory`);
+    const text = pvExample({ ...image, cmdline: GUEST_CMDLINE, disk });
     assert.deepEqual(read(text).warnings, [
       `${folder}/work.cfg:2:1: "hvm" is ignored with qemu: its guests are always hvm.`,
     ]);
@@ -148,7 +129,7 @@ describe('config files on QEMU', () => {
   test("the document's HVM example boots from its CD", async () => {
     const iso = join(folder, 'install.iso');
     await makeBootCdrom(iso, image, 'usher.cd');
-    const { config } = await start(HVM_EXAMPLE(await blank('testhvm.img', 8), iso));
+    const { config } = await start(hvmExample({ disk: await blank('testhvm.img', 8), iso }));
     assert.match(await inGuest(config, 'cat /proc/cmdline'), /usher\.cd/);
     assert.match(await inGuest(config, 'cat /proc/cpuinfo'), /^flags.* pae .*apic /m);
     await inGuest(config, 'test -e /sys/firmware/acpi/tables/WAET');

@@ -158,12 +158,21 @@ export class Dom0Usher {
   }
 
   /** Waits until the VM's console log has a line like `pattern` (extended regular expression), after `since` lines. */
-  async guestSays(name: string, pattern: string, since = 0): Promise<string> {
+  async guestSays(name: string, pattern: string, since = 0, timeoutMs = GUEST_PATIENCE_MS): Promise<string> {
     const { console } = await this.ask<VmDetails>('vm.show', { vm: name });
-    return await waitForLine(this.xen.host, console.log, pattern, {
-      timeoutMs: GUEST_PATIENCE_MS,
-      fromLine: since + 1,
-    });
+    return await waitForLine(this.xen.host, console.log, pattern, { timeoutMs, fromLine: since + 1 });
+  }
+
+  /** Has the shell of the VM's guest run a command, which has to succeed; gives what it printed. */
+  async inGuest(name: string, command: string): Promise<string> {
+    const since = await this.linesOf(name);
+    const { console } = await this.ask<VmDetails>('vm.show', { vm: name });
+    const typed = shellWord(`sh ${command}`);
+    await this.check(`echo ${typed} | socat -t 1 - UNIX-CONNECT:${shellWord(console.socket)} > /dev/null`);
+    const end = await this.guestSays(name, 'USHER-GUEST exit [0-9]+', since);
+    const said = await this.check(`tail -n +${since + 1} ${shellWord(console.log)} | tr -d '\\r'`);
+    if (!/exit 0$/.test(end.trim())) throw new Error(`${command} failed in ${name}:\n${said}`);
+    return said;
   }
 
   /** How many lines the VM's console log has. */
