@@ -7,6 +7,7 @@ import type { Places } from '../config/places.ts';
 import type { Settings } from '../config/settings.ts';
 import { withDebugLog } from '../hypervisor/debug-log.ts';
 import type { DeviceSource, Driver } from '../hypervisor/driver.ts';
+import { withEncryptedDisks } from '../hypervisor/encrypted-disks.ts';
 import type { SimulatorDriver } from '../hypervisor/simulator/driver.ts';
 import type { WorldPort } from '../hypervisor/simulator/world-port.ts';
 import { Inventory } from '../inventory/inventory.ts';
@@ -301,16 +302,21 @@ function timingOf(settings: Settings): MonitorTiming {
 function driverMakers(options: CompositionOptions): DriverMakers {
   const { places, settings, clock = systemClock, log, only } = options;
   const debugged = (driver: Driver) => withDebugLog(driver, { folder: places.logsFolder, clock, log });
+  /** Logged as it was asked for: with the disks as the config names them. */
+  const whole = (driver: Driver) =>
+    debugged(
+      withEncryptedDisks(driver, { folder: join(places.runtimeFolder, 'disks', driver.name), only, clock, log }),
+    );
   const makers: DriverMakers = {
     async qemu() {
       const { QemuDriver } = await import('../hypervisor/qemu/driver.ts');
       const runtimeDir = qemuFolder(places);
       const stateDir = places.logsFolder;
-      return debugged(new QemuDriver({ runtimeDir, stateDir, acceleratorWish: settings.accelerator, only, log }));
+      return whole(new QemuDriver({ runtimeDir, stateDir, acceleratorWish: settings.accelerator, only, log }));
     },
     async xen() {
       const { XenDriver } = await import('../hypervisor/xen/driver.ts');
-      return debugged(new XenDriver({ runtimeDir: xenFolder(places), stateDir: places.logsFolder, log }));
+      return whole(new XenDriver({ runtimeDir: xenFolder(places), stateDir: places.logsFolder, log }));
     },
   };
   if (options.simulatorWorld === undefined) return makers;

@@ -40,6 +40,10 @@ export function parseDisk(text: string, context: ValueContext): DiskConfig | und
   if (more.encryption !== undefined && format !== 'raw') {
     return context.error('Only a disk of the type phy, file or aio can be encrypted as a whole.');
   }
+  const noKey = more.encryption && context.whyNoKey?.(more.encryption);
+  if (noKey !== undefined) {
+    return context.error(`The disk ${disk.target} cannot be opened: ${noKey}.`, text.lastIndexOf(':key-file=') + 1);
+  }
   return {
     path: disk.path,
     format,

@@ -1,12 +1,15 @@
 /** Parsers of single values in config files: integers, words, paths. Each tells what is wrong and gives `undefined`. */
 import { dirname, isAbsolute, resolve } from 'node:path';
 import { listWords, nearest, printable } from '../lib/text.ts';
+import type { DiskEncryption } from '../model/vm.ts';
 
 /** Where a value stands, and how to say what is wrong with it. */
 export interface ValueContext {
   readonly key: string;
   /** The folder that relative paths start from; absent when the text came from no file. */
   readonly folder: string | undefined;
+  /** Says why the key of an encrypted disk cannot be had, as half a sentence. Absent: nobody looks for keys now. */
+  readonly whyNoKey?: ((encryption: DiskEncryption) => string | undefined) | undefined;
   /** Tells an error; `offset` counts characters into the value. */
   error(message: string, offset?: number): undefined;
   warn(message: string, offset?: number): void;

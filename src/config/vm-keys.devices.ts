@@ -18,14 +18,10 @@ import {
   type VmKey,
 } from './vm-key.ts';
 
-/** A disk that could only be read wrongly, or written so that its owner could not read it, is never touched. */
-const plainDisks = (says: string): HonourRule =>
-  depends(`${says}; refused with a key-file`, (text) =>
+const disksOf = (says: string): HonourRule =>
+  depends(`${says}; opened by cryptsetup with a key-file`, (text) =>
     /:key-file=/.test(text)
-      ? {
-          does: 'refused',
-          why: 'Usher opens no encrypted disks; open it on the host (cryptsetup open --type plain) and name /dev/mapper/NAME, of the type phy',
-        }
+      ? { does: 'honoured', says: `cryptsetup open --type plain; ${says}` }
       : { does: 'honoured', says },
   );
 
@@ -48,11 +44,11 @@ export const DEVICE_KEYS: readonly VmKey[] = [
       'path:type:target:mode:kind; type phy, file, aio, qcow or vhd; target hda to hdd, sda to sdz, xvda to xvdp; mode r or w; kind disk or cdrom. Behind it may stand an empty snapshot mode (or none), and cipher=, key-size=, key-file=',
     otherwise: 'none',
     meaning:
-      'A disk, such as /vm/root.img:file:hda:w:disk. One a line. phy, file and aio are raw images; the format is never guessed.',
+      'A disk, such as /vm/root.img:file:hda:w:disk. One a line. phy, file and aio are raw images; the format is never guessed. One with a key-file is encrypted as a whole, in the plain mode of cryptsetup: usually cipher=aes-xts-plain and key-size=256; the key is the first bytes of the file.',
     isList: true,
     honours: {
-      xen: plainDisks('xl: disk'),
-      qemu: plainDisks('hd* is a SATA disk, sd* a SCSI disk, xvd* a virtio disk'),
+      xen: disksOf('xl: disk'),
+      qemu: disksOf('hd* is a SATA disk, sd* a SCSI disk, xvd* a virtio disk'),
       simulator: SIMULATED,
     },
     parse(text, context, before = []) {

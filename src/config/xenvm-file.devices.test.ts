@@ -1,6 +1,12 @@
 import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
+import { formatDiagnostic } from './diagnostics.ts';
+import { whyNoKey } from './key-file.ts';
 import { errorsOf, settingsOf, warningsOf } from './testing/vm-text.ts';
+import { parseVmFile } from './xenvm-file.ts';
 
 test('reads disks of all types, and paths with colons', () => {
   const text = `disk = /a:b:c.img:file:hda:w:disk
@@ -61,6 +67,24 @@ test('reads how a disk is encrypted, behind five fields and behind six', () => {
   assert.match(error(':key-file=/k', 'qcow'), /Only a disk of the type phy, file or aio/);
   assert.match(error(':backend-domid=3'), /does not do "backend-domid=3"/);
   assert.match(error(':key-file=/k:key-size=256:key-size=256'), /does not do "key-size=256"/);
+});
+
+test('a key that is missing or too short is an error at its place, when somebody looks for keys', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'usher-keys-'));
+  t.after(() => rm(folder, { recursive: true }));
+  await writeFile(join(folder, 'short'), Buffer.alloc(31));
+  await writeFile(join(folder, 'good'), Buffer.alloc(32));
+  const errorOf = (key: string, more: Parameters<typeof parseVmFile>[2] = { whyNoKey }) => {
+    const text = `memory = 64\ndisk = /x:file:sda:w:disk:cipher=aes-xts-plain64:key-file=${key}:key-size=256`;
+    return parseVmFile(text, join(folder, 'work.cfg'), more).errors.map(formatDiagnostic).join();
+  };
+  const at = `${folder}/work.cfg:2:50: The disk sda cannot be opened: the key file ${folder}/`;
+  assert.equal(errorOf('none'), `${at}none is not there.`);
+  assert.equal(errorOf('short'), `${at}short has 31 bytes, and a key of 256 bits has 32.`);
+  assert.equal(errorOf('.'), `${at.slice(0, -1)} is a folder.`);
+  assert.equal(errorOf('good'), '');
+  assert.equal(errorOf('/dev/zero'), '', 'a device tells no size');
+  assert.equal(errorOf('none', {}), '');
 });
 
 test("reads USB controllers in xl's syntax", () => {

@@ -6,7 +6,7 @@ import type { DriverName, VmConfig } from '../model/vm.ts';
 import { type Diagnostic, Diagnostics } from './diagnostics.ts';
 import { type KeyLine, readKeyLines } from './key-lines.ts';
 import { DEFAULT_CONTROLLER } from './usbctrl.ts';
-import { folderOf } from './values.ts';
+import { folderOf, type ValueContext } from './values.ts';
 import { checkTogether } from './vm-checks.ts';
 import { judgeLines, tellVerdicts, type Verdict } from './vm-honours.ts';
 import type { VmDraft, VmSettings } from './vm-key.ts';
@@ -37,6 +37,8 @@ export function parseVmFile(
     readonly isStrict?: boolean;
     /** Gives the driver that the VM has, or will have, when the file names that one; else nothing is checked against it. */
     readonly driverOf?: (named: DriverName | undefined) => DriverName;
+    /** As `ValueContext` has it. */
+    readonly whyNoKey?: ValueContext['whyNoKey'];
   } = {},
 ): ParsedVmFile {
   const diagnostics = new Diagnostics(fileName);
@@ -59,6 +61,7 @@ export function parseVmFile(
     row.read(draft, entry.value, {
       key: entry.key,
       folder,
+      whyNoKey: options.whyNoKey,
       error(message, offset = 0) {
         isGood = false;
         diagnostics.error(entry.line, entry.valueColumn + offset, message);

@@ -5,15 +5,16 @@ import type { VmConfig } from '../model/vm.ts';
 
 /**
  * Checks that what a hypervisor is to open is there (its own words for that differ from file to file), and that no disk is
- * one that it would read and write wrongly.
+ * one that it would read and write wrongly: an encrypted one comes here opened, see encrypted-disks.ts.
  * @throws Fault `vm.start_failed`
  */
 export async function checkVmFiles({ name, kernel, initrd, disks }: VmConfig): Promise<void> {
   const encrypted = disks.find((disk) => disk.encryption !== undefined);
   if (encrypted !== undefined) {
-    const what = `the disk ${encrypted.target} is encrypted, and Usher opens no such disks`;
-    const hint = 'Open it on the host (cryptsetup open --type plain) and name /dev/mapper/NAME, of the type phy.';
-    throw new Fault('vm.start_failed', { vm: name, what }, { hint });
+    throw new Fault('vm.start_failed', {
+      vm: name,
+      what: `the disk ${encrypted.target} is encrypted, and nobody opened it`,
+    });
   }
   for (const path of [kernel, initrd, ...disks.map((disk) => disk.path)]) {
     if (path === undefined) continue;

@@ -50,6 +50,23 @@ test('a file is held against the driver that the VM has, when it comes in and at
   assert.equal(loaded.config.usbControllers[0]?.type, 'qusb', 'the VM keeps its driver, which has them');
 });
 
+test('a disk whose key is missing is refused when it comes in; later its VM is kept, whose domain may run', async () => {
+  const inventory = open();
+  const key = write('key', 'x'.repeat(32));
+  const path = write('c.vm', `disk = /x:file:sda:w:disk:key-file=${key}\n`);
+  const { record } = await inventory.createVm({ path });
+  unlinkSync(key);
+  const loaded = await inventory.loadConfig(record.uuid);
+  assert.deepEqual([loaded.config.disks[0]?.encryption?.keyFile, loaded.warnings], [key, []]);
+  const missing = (error: unknown) =>
+    isFault(error, 'config.invalid') && /c\.vm:1:27: The disk sda .* is not there\.$/.test(error.message);
+  await assert.rejects(inventory.rereadConfig(record.uuid), missing);
+  assert.deepEqual(await inventory.rereadConfig(record.uuid, path, 'at text alone'), []);
+  await assert.rejects(inventory.changeConfig(record.uuid, { key: 'memory', value: '64' }), missing);
+  inventory.removeVm(record.uuid);
+  await assert.rejects(inventory.createVm({ path }), missing);
+});
+
 test('takes a VM in from its file, and finds it by name and by uuid after a restart', async () => {
   const path = write('work.vm', `uuid = ${UUID}\nmemory = 512\ndisk = root.img:file:hda:w:disk\nhat = true\n`);
   const { record, warnings } = await open().createVm({ path, autostart: true });

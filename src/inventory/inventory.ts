@@ -17,7 +17,7 @@ import { PlaceTable } from './place-table.ts';
 import { QuestionTable } from './question-table.ts';
 import { MIGRATIONS } from './schema.ts';
 import { SoftwareDevices } from './software-devices.ts';
-import { configOf, parseContent, readVmFile, refusedChanges } from './vm-file.ts';
+import { configOf, type Looks, parseContent, readVmFile, refusedChanges } from './vm-file.ts';
 import { VmTable } from './vm-table.ts';
 import { WishTable } from './wish-table.ts';
 
@@ -143,7 +143,7 @@ export class Inventory {
     }
     const content = from.content ?? (await readVmFile(path ?? ''));
     const driverOf = (named: DriverName | undefined) => named ?? this.#options.defaultDriver;
-    const { settings, warnings } = parseContent(content, path, driverOf);
+    const { settings, warnings } = parseContent(content, path, driverOf, 'at keys');
     const uuid = settings.uuid ?? from.uuid ?? newUuid();
     const named = from.name === undefined ? settings.name : parseVmName(from.name);
     const record: VmRecord = {
@@ -218,7 +218,7 @@ export class Inventory {
     // Without a file that it could be kept beside, the content itself is changed.
     const changes = addChange(path === undefined ? [] : this.#next.changesOf(uuid), change);
     const text = path === undefined ? content : await readVmFile(path);
-    const parsed = this.#parse(uuid, changedText(text, changes), path);
+    const parsed = this.#parse(uuid, changedText(text, changes), path, 'at keys');
     this.#keep(uuid, parsed.content, path, path === undefined ? [] : changes);
     return parsed.warnings;
   }
@@ -227,12 +227,12 @@ export class Inventory {
    * Forgets the changes, and reads the VM's file again, or another that is its file from now on. A file that is of no use
    * changes nothing. @throws Fault `vm.not_found`, `params.invalid`, `config.invalid`, `file.unreadable`
    */
-  async rereadConfig(uuid: VmUuid, newPath?: string): Promise<readonly string[]> {
+  async rereadConfig(uuid: VmUuid, newPath?: string, looks: Looks = 'at keys'): Promise<readonly string[]> {
     const path = newPath ?? this.findVm(uuid).path;
     if (path === undefined) {
       throw new Fault('params.invalid', { field: 'path', what: 'the VM was made without a file' });
     }
-    const parsed = this.#parse(uuid, await readVmFile(path), path);
+    const parsed = this.#parse(uuid, await readVmFile(path), path, looks);
     this.#keep(uuid, parsed.content, path, []);
     return parsed.warnings;
   }
@@ -259,9 +259,9 @@ export class Inventory {
   }
 
   /** Makes the config of a VM out of a text. @throws Fault `vm.not_found`, `config.invalid` */
-  #parse(uuid: VmUuid, content: string, path: string | undefined) {
+  #parse(uuid: VmUuid, content: string, path: string | undefined, looks?: Looks) {
     const record = this.findVm(uuid);
-    const { settings, warnings } = parseContent(content, path, () => record.driver);
+    const { settings, warnings } = parseContent(content, path, () => record.driver, looks);
     const refused = refusedChanges(record, settings, this.#settingsOf(record));
     return { content, config: configOf(record, settings), warnings: [...warnings, ...refused] };
   }

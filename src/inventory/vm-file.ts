@@ -1,5 +1,6 @@
 /** Reads the config files of VMs: from the disk as text, and from text to the config of a VM whose identity is known. */
 import { configFault, formatDiagnostic } from '../config/diagnostics.ts';
+import { whyNoKey } from '../config/key-file.ts';
 import { MAX_FILE_LENGTH } from '../config/key-lines.ts';
 import type { VmSettings } from '../config/vm-key.ts';
 import { completeConfig, parseVmFile } from '../config/xenvm-file.ts';
@@ -28,16 +29,24 @@ export async function readVmFile(path: string): Promise<string> {
   }
 }
 
+/** Whether the files with the keys of disks are looked at, too. */
+export type Looks = 'at text alone' | 'at keys';
+
 /**
- * Parses a VM's text, and checks it against the driver that the VM has with it, if that is told.
+ * Parses a VM's text, and checks it against the driver that the VM has with it, if that is told. That a key
+ * is missing is an error of a text that somebody hands in now, and not of one that was good, whose domain may run.
  * @throws Fault `config.invalid` with every error
  */
 export function parseContent(
   text: string,
   path: string | undefined,
   driverOf?: (named: DriverName | undefined) => DriverName,
+  looks: Looks = 'at text alone',
 ): { readonly settings: VmSettings; readonly warnings: readonly string[] } {
-  const { settings, errors, warnings } = parseVmFile(text, path ?? NO_FILE, driverOf === undefined ? {} : { driverOf });
+  const { settings, errors, warnings } = parseVmFile(text, path ?? NO_FILE, {
+    ...(driverOf === undefined ? {} : { driverOf }),
+    ...(looks === 'at keys' ? { whyNoKey } : {}),
+  });
   if (settings === undefined) throw configFault(errors);
   return { settings, warnings: warnings.map(formatDiagnostic) };
 }

@@ -3,7 +3,7 @@
  * cannot see it. The files are read as people write them.
  */
 import assert from 'node:assert/strict';
-import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -13,9 +13,14 @@ import { GuestConsole } from '../../lab/console.ts';
 import { GUEST_CMDLINE, type GuestImage, guestImage } from '../../lab/guest.ts';
 import { formatDiagnostic } from '../../src/config/diagnostics.ts';
 import { completeConfig, parseVmFile } from '../../src/config/xenvm-file.ts';
+import type { Driver } from '../../src/hypervisor/driver.ts';
+import { withEncryptedDisks } from '../../src/hypervisor/encrypted-disks.ts';
 import { QemuDriver } from '../../src/hypervisor/qemu/driver.ts';
+import { systemClock } from '../../src/lib/clock.ts';
+import { pollUntil } from '../../src/lib/deadline.ts';
 import { exec } from '../../src/lib/exec.ts';
 import { isFault } from '../../src/lib/fault.ts';
+import { silentLog } from '../../src/lib/log.ts';
 import { newUuid } from '../../src/model/ids.ts';
 import { macOf } from '../../src/model/nic-address.ts';
 import type { VmConfig } from '../../src/model/vm.ts';
@@ -68,7 +73,7 @@ describe('config files on QEMU', () => {
   /** Starts the VM of a text and gives it with what the start warned of. */
   async function start(
     text: string,
-    { isPaused = false, by = driver } = {},
+    { isPaused = false, by = driver }: { isPaused?: boolean; by?: Driver } = {},
   ): Promise<{ readonly config: VmConfig; readonly said: readonly string[] }> {
     const { config } = read(text);
     const said: string[] = [];
@@ -301,6 +306,51 @@ debug = true`),
     } finally {
       await ip('delete', bridge);
     }
+  });
+
+  test('an encrypted disk is opened for the guest, which reads and writes through, and closed when the guest is gone', async () => {
+    const mapper = join(folder, 'mapper');
+    const [key, program] = [join(folder, 'key'), join(folder, 'cryptsetup')];
+    await mkdir(mapper);
+    await writeFile(key, Buffer.alloc(32, 1));
+    // The kernel of a machine that tests may have no dm-crypt. This one "opens" a disk by a link, the last two words.
+    const open = 'for word; do path=$name; name=$word; done; ln -s "$path" "$name"';
+    const script = `#!/bin/sh\ncd ${mapper}\ncase $1 in open) ${open};; close) test -L $2 || exit 4; rm $2;; esac\n`;
+    await writeFile(program, script, { mode: 0o755 });
+    const other = withEncryptedDisks(makeDriver(), {
+      ...{ folder: join(folder, 'disks'), clock: systemClock, log: silentLog },
+      ...{ binary: program, mapperFolder: mapper },
+    });
+    const disk = await blank('secret.img', 4);
+    await writeFile(disk, 'USHER-SECRET', { flag: 'r+' });
+    try {
+      const { config } = await start(guestText(`disk = ${disk}:file:xvda:w:disk:key-file=key`), { by: other });
+      const name = `usher-${config.uuid}-xvda`;
+      assert.deepEqual(await readdir(mapper), [name]);
+      assert.equal(await inGuest(config, 'head -c 12 /dev/vda'), 'USHER-SECRET');
+      await inGuest(config, 'echo USHER-WROTE | dd of=/dev/vda conv=fsync 2> /dev/null');
+      const pid = Number(await readFile(join(runtimeOf(config), 'pid'), 'utf8'));
+      process.kill(pid, 'SIGKILL');
+      await pollUntil({ what: 'The end of the guest', timeoutMs: ANSWER_TIMEOUT_MS, everyMs: 50 }, async () =>
+        (await other.find(config.uuid)) === undefined && (await readdir(mapper)).length === 0 ? true : undefined,
+      );
+      assert.match((await readFile(disk)).toString('latin1'), /^USHER-WROTE/);
+
+      await other.start(config, { isPaused: true });
+      assert.deepEqual(await readdir(mapper), [name]);
+      await other.destroy(config.uuid);
+      assert.deepEqual(await readdir(mapper), []);
+      const broken = { ...config, kernel: join(folder, 'nowhere') };
+      await assert.rejects(other.start(broken, { isPaused: true }), (error) => isFault(error, 'vm.start_failed'));
+      assert.deepEqual(await readdir(mapper), []);
+    } finally {
+      await other.close();
+    }
+    const { config } = read(guestText(`disk = ${disk}:file:xvda:w:disk:key-file=key`));
+    await assert.rejects(
+      driver.start(config, { isPaused: true }),
+      (error) => isFault(error, 'vm.start_failed') && /xvda is encrypted, and nobody opened it/.test(error.message),
+    );
   });
 
   /** Gives the content of an image as a raw one would have it. */

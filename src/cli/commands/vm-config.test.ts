@@ -40,6 +40,10 @@ test('vm check tells of each line what the driver makes of it, and what is wrong
   assert.match(strict.text, /:5:1: There is no key "memroy"\. Did you mean "memory"\?$/m);
   const { lines, isGood, driver } = JSON.parse((await run('check', [file], {}, true)).text);
   assert.deepEqual([lines.length, lines[3].does, isGood, driver], [4, 'ignored', true, 'xen']);
+  await writeFile(file, 'disk = /x:file:hda:w:disk:key-file=gone\n');
+  const keyless = await run('check', [file]);
+  assert.equal(keyless.status, EXIT.usage);
+  assert.match(keyless.text, /:1:27: The disk hda cannot be opened: the key file .*\/gone is not there\.$/m);
   await assert.rejects(run('check', [join(folder, 'none')]), (error) => isFault(error, 'file.unreadable'));
 });
 

@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { formatDiagnostic } from '../../config/diagnostics.ts';
+import { whyNoKey } from '../../config/key-file.ts';
 import { EXIT, Fault, messageOf } from '../../lib/fault.ts';
 import { printable } from '../../lib/text.ts';
 import { DRIVER_NAMES, type DriverName } from '../../model/vm.ts';
@@ -65,6 +66,7 @@ async function check(context: Context): Promise<number> {
   let driver: DriverName = 'qemu';
   const { settings, errors, warnings, verdicts } = parseVmFile(untrustedText, file, {
     isStrict: context.options['strict'] === true,
+    whyNoKey,
     driverOf: (named) => {
       driver = asked ?? named ?? driver;
       return driver;
