@@ -40,6 +40,7 @@ import { Fleet } from './fleet.ts';
 import { GivenBack } from './given-back.ts';
 import { driverOfHost } from './host-driver.ts';
 import { MonitorSockets } from './monitor-sockets.ts';
+import { NotifySockets } from './notify-sockets.ts';
 import { Observations, whyObserving } from './observing.ts';
 import { policyHandlers } from './operations/policy.ts';
 import { systemHandlers } from './operations/system.ts';
@@ -120,6 +121,7 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     timing: timingOf(settings),
     publish,
     onChanged: (vm) => router.hint({ vm }),
+    onConfig: ({ uuid, notify }) => notified.follow(uuid, notify),
   });
   const names = new UsbNames();
   const policy = new PolicyKeeper({
@@ -203,7 +205,10 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     },
   });
 
+  const notified = new NotifySockets({ configOf: (vm) => inventory.notifyOf(vm), clock, log });
+  const unsubscribe = events.subscribe((event) => notified.take(event));
   const sockets: MonitorSockets = new MonitorSockets({
+    notified,
     folder: places.vmSocketFolder,
     entrants,
     clock,
@@ -266,6 +271,7 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     async close() {
       publish('daemon.stopping', { version });
       await sockets.closeAll();
+      unsubscribe();
       trials.close();
       await givenBack.close();
       await router.close();

@@ -9,7 +9,7 @@ import { Fault, messageOf } from '../lib/fault.ts';
 import type { Log } from '../lib/log.ts';
 import type { Publish } from '../model/event.ts';
 import type { VmUuid } from '../model/ids.ts';
-import type { DriverName, VmRecord } from '../model/vm.ts';
+import type { DriverName, VmConfig, VmRecord } from '../model/vm.ts';
 import { Monitor } from '../monitor/monitor.ts';
 import { isLiving } from '../monitor/states.ts';
 import type { MonitorTiming } from '../monitor/vm-context.ts';
@@ -29,6 +29,8 @@ export interface FleetOptions {
   readonly publish: Publish;
   /** Told when a VM's state changed, came or went: its devices may have to move. */
   readonly onChanged: (vm: VmUuid) => void;
+  /** Told of each config that was read for a start of a VM, or for what is done about its death. */
+  readonly onConfig: (config: VmConfig) => void;
 }
 
 /** How many warnings of a VM are kept for `vm show`. */
@@ -249,7 +251,7 @@ export class Fleet {
 
   #makeMember(record: VmRecord, driver: Driver): Member {
     const { uuid, name } = record;
-    const { inventory, clock, log, bootId, timing, publish, onChanged } = this.#options;
+    const { inventory, clock, log, bootId, timing, publish, onChanged, onConfig } = this.#options;
     const warn = (message: string) => {
       log.warn(message, { vm: name });
       member.warnings = [...member.warnings.filter((other) => other !== message), message].slice(-KEPT_WARNINGS);
@@ -266,6 +268,7 @@ export class Fleet {
       loadConfig: async () => {
         const loaded = await inventory.loadConfig(uuid);
         for (const warning of loaded.warnings) warn(warning);
+        onConfig(loaded.config);
         return loaded;
       },
       record: inventory.powerRecordOf(uuid),

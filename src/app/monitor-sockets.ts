@@ -16,6 +16,7 @@ import type { MonitorCommand } from '../monitor/commands.ts';
 import type { Caller } from '../monitor/session-options.ts';
 import { MonitorSocket } from '../monitor/socket.ts';
 import { performCommand } from './monitor-commands.ts';
+import type { NotifySockets } from './notify-sockets.ts';
 import { peerOf } from './peer.ts';
 
 export interface MonitorSocketsOptions {
@@ -35,6 +36,8 @@ export interface MonitorSocketsOptions {
   ) => Promise<unknown>;
   readonly serveRpc: (socket: Socket, head: Buffer, peer: Actor) => void;
   readonly stateOf: (vm: VmUuid) => PowerState;
+  /** Whom the monitors notify without being asked. */
+  readonly notified: NotifySockets;
   /** Called when a monitor was told to quit and its socket is closed. */
   readonly onQuit?: ((vm: VmUuid) => void) | undefined;
 }
@@ -86,11 +89,13 @@ export class MonitorSockets {
       },
     });
     this.#open.set(uuid, socket);
+    this.#options.notified.open(uuid);
   }
 
   async close(vm: VmUuid): Promise<void> {
     const socket = this.#open.get(vm);
     this.#open.delete(vm);
+    this.#options.notified.close(vm);
     await socket?.close();
   }
 

@@ -1,8 +1,9 @@
 /** Keys of a VM's life: what a start makes of it, what its deaths are answered by, what is logged. */
 import type { DeathAction, Startup } from '../model/vm.ts';
 import { DEATH_ACTIONS } from '../model/vm.ts';
+import { parseNotify, printNotify } from './notify.ts';
 import { parsePath, parseWord, type ValueContext } from './values.ts';
-import { booleanRow, type Honours, honoured, row, type VmKey } from './vm-key.ts';
+import { booleanRow, depends, type HonourRule, type Honours, honoured, row, type VmKey } from './vm-key.ts';
 
 export const DEFAULT_DEATH_ACTIONS = { onCrash: 'destroy', onHalt: 'destroy', onReboot: 'restart' } as const;
 
@@ -29,6 +30,12 @@ const deathKey = (
     print: (value) => value,
   });
 
+const NOTIFIED: HonourRule = depends("told by the VM's monitor; tcp and dbus are ignored", (text) =>
+  /^(tcp|dbus)/.test(text)
+    ? { does: 'ignored', why: 'Usher tells by unix sockets alone; other programs can follow "usher events"' }
+    : { does: 'honoured', says: "told by the VM's monitor" },
+);
+
 export const LIFE_KEYS: readonly VmKey[] = [
   row('startup', {
     key: 'startup',
@@ -50,6 +57,18 @@ export const LIFE_KEYS: readonly VmKey[] = [
     meaning:
       "Whether all that is done to the VM is written into a log of its own: UUID.debug.log in the folder of the VMs' logs, which is Usher's alone.",
     honours: byMonitor('what the driver is asked for, and what comes of it'),
+  }),
+  row('notify', {
+    key: 'notify',
+    type: 'text',
+    takes: 'unix,PATH, or none; tcp,HOST:PORT and dbus are ignored',
+    otherwise: 'none',
+    meaning:
+      'The unix socket of a program that is told what becomes of the VM, a line each, as after the command subscribe. It is connected to while the monitor is there, again and again when nobody listens.',
+    empty: 'as no line',
+    honours: { xen: NOTIFIED, qemu: NOTIFIED, simulator: NOTIFIED },
+    parse: parseNotify,
+    print: printNotify,
   }),
 ];
 

@@ -105,7 +105,6 @@ export const UNHEEDED_KEYS: readonly VmKey[] = [
     isList: true,
   }),
   unheeded('output', 'Where the log of debug is written.', 'the log is always in a folder of Usher'),
-  unheeded('notify', 'Where events are sent.', 'whoever wants events asks for them: usher events'),
   unheeded('sound', 'The sound card.', 'Usher has no sound; extra-hvm can add a card'),
   unheeded(
     'cdrom-pt',

@@ -132,6 +132,10 @@ const config: fc.Arbitrary<VmConfig> = fc.record(
     pciDevices: fc.uniqueArray(pci, { selector: pciAddress, minLength: 1, maxLength: 4 }),
     display,
     extraArguments: nonEmpty(argument),
+    notify: fc.oneof(
+      fc.constant({ by: 'unix' as const, path: '/run/a listener.sock' }),
+      fc.constantFrom({ by: 'other' as const, way: 'tcp,10.0.0.1:80' }, { by: 'other' as const, way: 'dbus' }),
+    ),
     unheeded,
     isDebugged: fc.boolean(),
     acpi: fc.boolean(),

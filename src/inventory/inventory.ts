@@ -302,6 +302,18 @@ export class Inventory {
     }
   }
 
+  /** Gives whom the config by the last good content has told of the VM; nobody if it cannot be read. */
+  notifyOf(uuid: VmUuid): VmConfig['notify'] {
+    // Most name nobody, and to parse those of a thousand VMs at a start of the daemon takes its time.
+    if (!this.#recordOf(uuid).content.includes('notify')) return undefined;
+    try {
+      return this.storedConfig(uuid).notify;
+    } catch (error) {
+      if (!isFault(error, 'config.invalid')) throw error;
+      return undefined;
+    }
+  }
+
   /** Gives what a VM's monitor keeps across restarts of the daemon. */
   powerRecordOf(uuid: VmUuid): { read(): PowerMemory; write(memory: PowerMemory): void } {
     return {

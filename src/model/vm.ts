@@ -102,6 +102,12 @@ export type DisplayConfig =
       readonly keymap?: string;
     };
 
+/** Who is told what becomes of the VM, without having asked. */
+export type NotifyConfig =
+  | { readonly by: 'unix'; readonly path: string }
+  /** Another of xenvm's ways, as it was written. */
+  | { readonly by: 'other'; readonly way: string };
+
 /** An argument handed to the device model as `-name value`. */
 export interface ExtraArgument {
   readonly name: string;
@@ -158,6 +164,7 @@ export interface VmConfig extends MachineConfig {
   readonly extraArguments?: readonly ExtraArgument[];
   /** Whatever is done to the VM is written into a log of its own. */
   readonly isDebugged?: boolean;
+  readonly notify?: NotifyConfig;
   /** Values of keys that no driver can do anything with, by key: they come back when the config is printed. */
   readonly unheeded?: Readonly<Record<string, readonly string[]>>;
   /** `pty`, or `tcp:IP:PORT`; absent: console socket and log only. */

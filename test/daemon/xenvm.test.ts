@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
 import type { Output } from '../../src/cli/command.ts';
@@ -201,6 +202,38 @@ test('who subscribes hears what becomes of the VM', async () => {
   assert.equal(await command.end('SIGTERM'), 0);
   await listener.says(new RegExp(`^${uuid}:1:hup$`, 'm'));
   assert.equal(await listener.end(), 0);
+});
+
+test('a listener that the config names hears what becomes of the VM, unasked, and VM and monitor do without it', async () => {
+  const path = join(stage.home, 'listener.sock');
+  const { uuid } = await xenvm([`notify = unix,${path}`]);
+  assert.equal(await told(uuid, 'pause'), '');
+  let heard = '';
+  const listen = async () => {
+    const server = createServer((socket) => {
+      socket.setEncoding('utf8').on('data', (text: string) => {
+        heard += text;
+      });
+    });
+    await new Promise<void>((resolve) => server.listen(path, resolve));
+    return server;
+  };
+  const until = (text: string) =>
+    pollUntil({ what: `"${text}" after ${JSON.stringify(heard)}`, timeoutMs: 30_000, everyMs: 20 }, () =>
+      heard.endsWith(text) ? true : undefined,
+    );
+  const server = await listen();
+  try {
+    // What was told before anybody listened comes first.
+    await until(`${uuid}:61440:vm:state:paused\n`);
+    assert.match(heard, new RegExp(`^${uuid}:0:ping\n(${uuid}:61440:vm:state:[a-z-]+\n)*$`));
+    assert.equal(await told(uuid, 'unpause'), '');
+    await until(`${uuid}:61440:vm:state:running\n`);
+    assert.equal(await told(uuid, 'quit'), '');
+    await until(`${uuid}:1:hup\n`);
+  } finally {
+    server.close();
+  }
 });
 
 test('media, memory, triggers and the next config', async () => {
