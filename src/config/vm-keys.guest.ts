@@ -153,10 +153,16 @@ export const GUEST_KEYS: readonly VmKey[] = [
     unit: 'MiB',
     ...{ min: 1, max: MAX_MEMORY_MIB },
     otherwise: 'as memory',
-    meaning: 'How far the memory of the guest may be raised while it runs.',
+    meaning: 'How far the memory of the guest may be raised while it runs, by set-mem-target.',
     honours: {
       xen: honoured('xl: maxmem'),
-      qemu: ignored('Usher has no balloon in QEMU that could raise it'),
+      qemu: depends(
+        '-m; the guest starts with it, and its balloon takes it down to memory; ignored below memory',
+        (text, { draft }) =>
+          Number(text) >= (draft.memoryMiB ?? DEFAULT_MEMORY_MIB)
+            ? { does: 'honoured', says: '-m, and a balloon that takes it down to memory' }
+            : { does: 'ignored', why: 'it is less than memory' },
+      ),
       simulator: SIMULATED,
     },
   }),

@@ -14,6 +14,7 @@ export interface Topology {
   readonly display?: string;
   readonly pci?: string;
   readonly machine?: string;
+  readonly most?: string;
   readonly extra?: string;
 }
 
@@ -32,11 +33,18 @@ export function topologyOf(config: VmConfig): Topology {
     machine: (['acpi', 'apic', 'pae', 'nx', 'hpet'] as const)
       .flatMap((key) => (config[key] === undefined ? [] : [`${key}=${config[key] ? 'on' : 'off'}`]))
       .join(' '),
+    // Xen's guests can be restored with another ceiling, and the simulated have none.
+    most: config.driver === 'qemu' && mostMemoryMiB(config) > config.memoryMiB ? `${mostMemoryMiB(config)} MiB` : '',
     extra: (config.extraArguments ?? [])
       .map(({ name, value = '' }) => `-${name} ${value}`)
       .join(' ')
       .slice(0, 300),
   };
+}
+
+/** Gives the most memory that the guest may ever have: what a machine is built with. */
+export function mostMemoryMiB({ memoryMiB, memoryMaxMiB = 0 }: Pick<VmConfig, 'memoryMiB' | 'memoryMaxMiB'>): number {
+  return Math.max(memoryMiB, memoryMaxMiB);
 }
 
 /** Whose save it is, as its header says. */

@@ -11,6 +11,7 @@ import { after, afterEach, before, describe, test } from 'node:test';
 import { makeBootCdrom } from '../../lab/cdrom.ts';
 import { GuestConsole } from '../../lab/console.ts';
 import { GUEST_CMDLINE, type GuestImage, guestImage } from '../../lab/guest.ts';
+import { kernel } from '../../lab/kernel.ts';
 import { formatDiagnostic } from '../../src/config/diagnostics.ts';
 import { completeConfig, parseVmFile } from '../../src/config/xenvm-file.ts';
 import type { Driver } from '../../src/hypervisor/driver.ts';
@@ -351,6 +352,52 @@ debug = true`),
       driver.start(config, { isPaused: true }),
       (error) => isFault(error, 'vm.start_failed') && /xvda is encrypted, and nobody opened it/.test(error.message),
     );
+  });
+
+  test('memory-max is what the machine has, and the balloon brings the guest to memory and where it is told', async () => {
+    // The guest's image lacks the module: it comes on a disk.
+    const { root, version } = await kernel();
+    const module = await readFile(join(root, 'lib/modules', version, 'kernel/drivers/virtio/virtio_balloon.ko'));
+    const disk = await blank('module.img', 1);
+    await writeFile(disk, module, { flag: 'r+' });
+    const text = guestText(`memory-max = 320\ndisk = ${disk}:file:xvda:r:disk`);
+    const { config } = await start(text);
+    const totalMiB = async () => {
+      const { 1: kB } = /MemTotal: +(\d+) kB/.exec(await inGuest(config, 'cat /proc/meminfo')) ?? [];
+      return Math.round(Number(kB) / 1024);
+    };
+    const before = await totalMiB();
+    const spent = 320 - before; // By the kernel itself, whatever it has.
+    assert.ok(spent > 0 && spent < 64, `${before} MiB`);
+    const untilTotal = (mib: number) =>
+      pollUntil({ what: `A total of ${mib} MiB`, timeoutMs: ANSWER_TIMEOUT_MS, everyMs: 200 }, async () =>
+        Math.abs((await totalMiB()) - (mib - spent)) <= 1 ? true : undefined,
+      );
+    await inGuest(config, `head -c ${module.length} /dev/vda > /tmp/balloon.ko && insmod /tmp/balloon.ko`);
+    await untilTotal(192);
+    await driver.setMemoryTarget(config.uuid, 128);
+    await untilTotal(128);
+    await driver.setMemoryTarget(config.uuid, 320);
+    await untilTotal(320);
+    await assert.rejects(
+      driver.setMemoryTarget(config.uuid, 321),
+      (error) => isFault(error, 'vm.unsupported') && /started with 320 MiB at most/.test(error.message),
+    );
+    await driver.setMemoryTarget(config.uuid, 160);
+    await untilTotal(160);
+    const actual = await ask(config, async (session) => (await session.execute('query-balloon')).actual);
+    assert.equal(actual, 160 * MIB);
+
+    const save = join(folder, 'balloon.save');
+    await driver.save(config.uuid, save, { afterwards: 'stopped' });
+    await assert.rejects(
+      driver.start({ ...config, memoryMaxMiB: 400 }, { isPaused: true, restoreFrom: save }),
+      (error) => isFault(error, 'vm.save_invalid') && /saved with most "320 MiB"/.test(error.message),
+    );
+    await driver.start(config, { isPaused: false, restoreFrom: save });
+    await untilTotal(160);
+    await driver.setMemoryTarget(config.uuid, 200);
+    await untilTotal(200);
   });
 
   /** Gives the content of an image as a raw one would have it. */

@@ -44,7 +44,8 @@ test('a framed client drives a VM of a xenvm through its life, and changes its C
   await done('cd-insert', { virtpath: 'hdc', physpath: other ?? '' });
   await done('cd-eject', { virtpath: 'hdc' });
   assert.match(JSON.stringify(await frame(path, 'cd-eject', { virtpath: 'hda' })), /has no CD drive/);
-  assert.match(JSON.stringify(await frame(path, 'set-mem-target', { mb: '64' })), /has no balloon/);
+  await done('set-mem-target', { mb: '160' });
+  assert.match(JSON.stringify(await frame(path, 'set-mem-target', { mb: '193' })), /started with 192 MiB at most/);
   assert.match(JSON.stringify(await frame(path, 'trigger', { params: 'sleep' })), /no sleep button/);
   assert.match(String((await frame(path, 'suspend', { file: save ?? '' })).result), /^stood still for /);
   assert.equal(await state(), 'suspended');

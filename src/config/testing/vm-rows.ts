@@ -35,7 +35,7 @@ export const ROWS: Readonly<Record<string, Row>> = {
   initrd: { good: '/i', bad: ['x'.repeat(5000), /longer than 4095/], xen: 'ignored', qemu: 'ignored' },
   cmdline: { good: 'root=/dev/sda1 ro', xen: 'ignored', qemu: 'ignored' },
   memory: { good: '0x40', printed: '64', bad: ['0', /from 1 to/] },
-  'memory-max': { good: '512', bad: ['much', /whole number/], qemu: 'ignored' },
+  'memory-max': { good: '512', bad: ['much', /whole number/] },
   vcpus: { good: '2', bad: ['513', /from 1 to 512/] },
   'cores-per-socket': { good: '1', bad: ['0', /from 1 to 512/], xen: 'ignored' },
   cpuid: { good: '1:ecx=x0xx', bad: ['everything', /leaf:register=bits/], qemu: 'ignored', pv: 'ignored' },

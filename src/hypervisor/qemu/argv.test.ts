@@ -4,6 +4,7 @@ import { isFault } from '../../lib/fault.ts';
 import { parseUuid } from '../../model/ids.ts';
 import type { DiskConfig, VmConfig } from '../../model/vm.ts';
 import { qemuArgv } from './argv.ts';
+import { getsBalloon } from './balloon.ts';
 import { controllersOf } from './controllers.ts';
 import { planNetwork } from './network.ts';
 import { domainPaths } from './paths.ts';
@@ -30,7 +31,8 @@ function config(changes: Partial<VmConfig> = {}): VmConfig {
 function argvOf(changes: Partial<VmConfig> = {}, more: Partial<Parameters<typeof qemuArgv>[0]> = {}): string[] {
   const whole = config(changes);
   const network = planNetwork(whole, { isRoot: false, bridges: [] });
-  const host = { accelerator: 'tcg', network, firmware: { smbios: [], acpi: [] }, now: NOW } as const;
+  const firmware = { smbios: [], acpi: [] };
+  const host = { accelerator: 'tcg', network, firmware, now: NOW, hasBalloon: false } as const;
   return qemuArgv({ binary: 'qemu', config: whole, paths, isPaused: false, ...host, ...more });
 }
 
@@ -67,6 +69,23 @@ test('paused, restored and accelerated domains', () => {
   assert.deepEqual(argv.slice(-3), ['-S', '-incoming', 'defer']);
   assert.deepEqual(values(argv, '-machine'), ['pc-q35-7.2,dump-guest-core=off,graphics=off']);
   assert.deepEqual(values(argv, '-cpu'), ['host']);
+});
+
+test('a balloon comes behind all devices of ours, and a ceiling is the size of the machine', () => {
+  const extraArguments = [{ name: 'device', value: 'virtio-rng-pci' }];
+  const argv = argvOf({ memoryMaxMiB: 512, extraArguments }, { hasBalloon: true });
+  assert.deepEqual(argv.slice(-4), [
+    '-device',
+    '{"driver":"virtio-balloon-pci","id":"balloon"}',
+    '-device',
+    'virtio-rng-pci',
+  ]);
+  assert.deepEqual(values(argv, '-m'), ['size=512M']);
+  assert.deepEqual(values(argvOf({ memoryMaxMiB: 128 }), '-m'), ['size=256M']);
+  assert.ok(!argvOf().join().includes('balloon'));
+  assert.equal(getsBalloon(config({ extraArguments })), true);
+  const own = [{ name: 'device', value: 'virtio-balloon-pci,deflate-on-oom=on' }];
+  assert.equal(getsBalloon(config({ extraArguments: own })), false, 'QEMU takes one at most');
 });
 
 test('disks go where their names say', () => {

@@ -5,6 +5,7 @@
 import { Fault } from '../../lib/fault.ts';
 import type { VmConfig } from '../../model/vm.ts';
 import type { Accelerator } from './accel.ts';
+import { balloonArgv } from './balloon.ts';
 import { controllerDevices, MAX_CONTROLLERS } from './controllers.ts';
 import { diskArgv } from './disk-argv.ts';
 import { displayArgv } from './display-argv.ts';
@@ -25,6 +26,8 @@ export interface ArgvInput {
   readonly now: number;
   /** Stops before the guest's first instruction (or, when restored, before its next). */
   readonly isPaused: boolean;
+  /** The guest gets a balloon: see balloon.ts. */
+  readonly hasBalloon: boolean;
   /** Waits for a saved state on the machine type that it was saved from. */
   readonly restore?: { readonly machine: string } | undefined;
 }
@@ -60,6 +63,8 @@ export function qemuArgv(input: ArgvInput): [string, ...string[]] {
     ...networkArgv(config, network),
     ...pciArgv(config),
     ...firmwareArgv(input.firmware),
+    // Behind what older saves have: devices that are given no slot get the next.
+    ...(input.hasBalloon ? balloonArgv() : []),
     ...extraArgv(config),
     ...(isPaused ? ['-S'] : []),
     ...(restore === undefined ? [] : ['-incoming', 'defer']),

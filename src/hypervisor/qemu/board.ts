@@ -1,4 +1,4 @@
-/** What is done to a running QEMU besides its life and its USB: media of CD drives, the balloon, buttons, its display. */
+/** What is done to a running QEMU besides its life and its USB: media of CD drives, buttons, its display. */
 import { Fault } from '../../lib/fault.ts';
 import type { Trigger } from '../../model/vm.ts';
 import { isQmpError } from '../../wire/qmp/error.ts';
@@ -6,8 +6,6 @@ import type { QmpSession } from '../../wire/qmp/session.ts';
 import type { VncPlace, Waiting } from '../driver.ts';
 import type { QemuDomain } from './domain.ts';
 import { readOrigin } from './origin.ts';
-
-const MIB = 1024 * 1024;
 
 /**
  * Puts a medium into a CD drive, or takes it out. The guest may have locked the tray: it is opened all the same, as with a
@@ -25,23 +23,6 @@ export async function changeMedium(
   else {
     const medium = { id, filename: file, format: 'raw', 'read-only-mode': 'read-only', force: true } as const;
     await session.execute('blockdev-change-medium', medium, waiting);
-  }
-}
-
-/** @throws Fault `vm.unsupported` when no balloon is there, QmpError */
-export async function setMemoryTarget(
-  session: QmpSession,
-  { name }: QemuDomain,
-  memoryMiB: number,
-  waiting: Waiting,
-): Promise<void> {
-  try {
-    await session.execute('balloon', { value: memoryMiB * MIB }, waiting);
-  } catch (error) {
-    if (!isQmpError(error, 'DeviceNotActive')) throw error;
-    const hint = 'Set "memory" in its config, and restart it.';
-    const details = { verb: 'memory', vm: name, what: 'its QEMU has no balloon' };
-    throw new Fault('vm.unsupported', details, { hint, cause: error });
   }
 }
 

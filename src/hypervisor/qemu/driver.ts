@@ -26,7 +26,8 @@ import type {
 } from '../driver.ts';
 import { removeSave } from '../save-target.ts';
 import type { AcceleratorWish } from './accel.ts';
-import { changeMedium, findVnc, setMemoryTarget, trigger } from './board.ts';
+import { setMemoryTarget } from './balloon.ts';
+import { changeMedium, findVnc, trigger } from './board.ts';
 import { diagnoseQemu } from './doctor.ts';
 import type { QemuDomain } from './domain.ts';
 import { Lifecycle } from './lifecycle.ts';
@@ -202,7 +203,7 @@ export class QemuDriver implements Driver {
   }
 
   async setMemoryTarget(uuid: VmUuid, memoryMiB: number, waiting: Waiting = {}): Promise<void> {
-    await this.#command(uuid, waiting, (session, domain) => setMemoryTarget(session, domain, memoryMiB, waiting));
+    await this.#command(uuid, waiting, (session, { name }) => setMemoryTarget(session, name, memoryMiB, waiting));
   }
 
   async trigger(uuid: VmUuid, what: Trigger, waiting: Waiting = {}): Promise<void> {

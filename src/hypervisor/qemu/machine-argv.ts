@@ -1,5 +1,6 @@
 /** The part of QEMU's command line that is about the machine itself: firmware, processor, clock. Pure. */
 import type { VmConfig } from '../../model/vm.ts';
+import { mostMemoryMiB } from '../topology.ts';
 import type { Accelerator } from './accel.ts';
 
 /** The machine type of a new domain; QEMU takes it for its newest version of it. */
@@ -9,7 +10,7 @@ const EMULATED_CPU = 'qemu64';
 
 /** Gives `-machine`, `-accel`, `-cpu`, `-m` and `-smp`; `machine` is the type that a saved state needs. */
 export function machineArgv(config: VmConfig, accelerator: Accelerator['name'], machine = MACHINE): string[] {
-  const { kernel, display, memoryMiB, vcpus, coresPerSocket, acpi, hpet } = config;
+  const { kernel, display, vcpus, coresPerSocket, acpi, hpet } = config;
   // What would be shown nowhere needs no option ROM; a kernel brings its own.
   const hidden = kernel === undefined && display?.protocol !== 'vnc' ? ['graphics=off'] : [];
   const cores = coresPerSocket !== undefined && vcpus % coresPerSocket === 0 ? [`cores=${coresPerSocket}`] : [];
@@ -17,7 +18,7 @@ export function machineArgv(config: VmConfig, accelerator: Accelerator['name'], 
     ...['-machine', [machine, 'dump-guest-core=off', ...hidden, ...flags({ acpi, hpet })].join(',')],
     ...['-accel', accelerator],
     ...cpuArgv(config, accelerator),
-    ...['-m', `size=${memoryMiB}M`, '-smp', [`cpus=${vcpus}`, ...cores].join(',')],
+    ...['-m', `size=${mostMemoryMiB(config)}M`, '-smp', [`cpus=${vcpus}`, ...cores].join(',')],
   ];
 }
 

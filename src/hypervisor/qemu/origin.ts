@@ -12,6 +12,8 @@ export interface Origin {
   readonly accelerator: Accelerator['name'];
   /** All disks, in the order of their block nodes. */
   readonly disks: readonly DiskConfig[];
+  /** Absent for a domain from before there were any. */
+  readonly hasBalloon?: boolean;
 }
 
 /** Notes it; before the process is started. @throws Fault `file.unwritable` */
@@ -22,8 +24,8 @@ export async function writeOrigin({ originFile }: DomainPaths, origin: Origin): 
 /** Reads it back. Only we can have written it: the folder is private. @throws Fault `file.unreadable` */
 export async function readOrigin({ originFile: file }: DomainPaths): Promise<Origin> {
   try {
-    const { topology, accelerator, disks } = JSON.parse(await readFile(file, 'utf8')) as Origin;
-    return { topology, accelerator, disks };
+    const { topology, accelerator, disks, hasBalloon = false } = JSON.parse(await readFile(file, 'utf8')) as Origin;
+    return { topology, accelerator, disks, hasBalloon };
   } catch (error) {
     throw new Fault('file.unreadable', { file, what: messageOf(error) }, { cause: error });
   }

@@ -27,6 +27,8 @@ export interface SaveHeader {
   readonly machine: string;
   readonly accelerator: 'kvm' | 'tcg';
   readonly topology: Topology;
+  /** Absent in files from before there were any: no. */
+  readonly hasBalloon?: boolean;
   /** The writable ones. */
   readonly disks: readonly SavedDisk[];
   /** Milliseconds since 1970. */

@@ -187,6 +187,7 @@ async function describe(domain: QemuDomain, session: QmpSession, { origin }: Dis
     qemu: `${major}.${minor}.${micro}`,
     machine: machine.replace(/-machine$/, ''),
     topology: origin.topology,
+    hasBalloon: origin.hasBalloon === true,
     accelerator: origin.accelerator,
   };
 }

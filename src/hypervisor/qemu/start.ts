@@ -12,6 +12,7 @@ import { topologyOf } from '../topology.ts';
 import { checkVmFiles } from '../vm-files.ts';
 import { type AcceleratorWish, chooseAccelerator } from './accel.ts';
 import { qemuArgv } from './argv.ts';
+import { beginWithMemory, getsBalloon } from './balloon.ts';
 import { QemuDomain, type QemuDomainOptions } from './domain.ts';
 import { joinBridges, lookAtNetwork, planNetwork } from './network.ts';
 import { writeOrigin } from './origin.ts';
@@ -98,17 +99,19 @@ async function bringUp(input: StartInput, options: StartOptions, saved: OpenSave
   if (saved !== undefined) checkAccelerator(saved.header, accelerator, options.restoreFrom);
   const scope = chooseScope();
   const restore = saved?.header;
+  // A saved guest has the devices that it was saved with.
+  const hasBalloon = restore === undefined ? getsBalloon(config) : restore.hasBalloon === true;
   const network = planNetwork(config, await lookAtNetwork(input.sysfsRoot));
   const tables = await readHostFirmware(config, join(input.sysfsRoot, 'firmware'));
   for (const warning of [...network.warnings, ...tables.warnings]) options.onWarning?.(warning);
   const firmware = firmwareFiles(paths, tables);
   const guest = qemuArgv({
     ...{ binary, config, paths, accelerator, network, firmware },
-    ...{ isPaused, restore, now: clock.now() },
+    ...{ isPaused, restore, hasBalloon, now: clock.now() },
   });
   const [first = binary, ...rest] = [...scopeArgv(scope, uuid), ...guest];
   await prepareFolders(paths);
-  await writeOrigin(paths, { topology: topologyOf(config), accelerator, disks: config.disks });
+  await writeOrigin(paths, { topology: topologyOf(config), accelerator, disks: config.disks, hasBalloon });
   let launched: Launched | undefined;
   let domain: QemuDomain | undefined;
   try {
@@ -117,7 +120,8 @@ async function bringUp(input: StartInput, options: StartOptions, saved: OpenSave
     const { folder: cwd, pidFile, qemuLog } = paths;
     launched = launch([first, ...rest], { cwd, pidFile, log: qemuLog, env: guestEnvironment(scope) });
     domain = new QemuDomain({ uuid, name, paths, process: launched.identity, onHint, clock, log });
-    await domain.session({ signal, timeoutMs: UP_TIMEOUT_MS });
+    const session = await domain.session({ signal, timeoutMs: UP_TIMEOUT_MS });
+    if (saved === undefined) await beginWithMemory(session, config, { signal });
     await joinBridges(network, name, { signal });
     if (saved !== undefined) await feedState(domain, saved, options, clock);
     log.info('a domain was started', { vm: name, uuid, pid: launched.identity.pid, accelerator });

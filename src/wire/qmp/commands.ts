@@ -132,6 +132,10 @@ export interface QmpCommands {
   'inject-nmi': { args: None; returns: None };
   /** `DeviceNotActive` without a balloon device. Bytes. */
   balloon: { args: { readonly value: number }; returns: None };
+  /** The same error. `actual`: what the guest has left itself, in bytes. */
+  'query-balloon': { args: None; returns: { readonly actual: number } };
+  /** Bytes. */
+  'query-memory-size-summary': { args: None; returns: { readonly 'base-memory': number } };
   'query-vnc': {
     args: None;
     returns: { readonly enabled: boolean; readonly host?: string; readonly service?: string };
@@ -237,6 +241,8 @@ export const QMP_RETURN_SHAPES: Readonly<Record<QmpCommandName, 'array' | 'objec
   quit: 'object',
   'inject-nmi': 'object',
   balloon: 'object',
+  'query-balloon': 'object',
+  'query-memory-size-summary': 'object',
   'query-vnc': 'object',
   'set-action': 'object',
   device_add: 'object',
