@@ -3,7 +3,7 @@ import { readdir } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { RpcConnection } from '../api/rpc.ts';
-import type { Places } from '../config/places.ts';
+import { type Places, vmLockPath } from '../config/places.ts';
 import type { Settings } from '../config/settings.ts';
 import { withDebugLog } from '../hypervisor/debug-log.ts';
 import type { DeviceSource, Driver } from '../hypervisor/driver.ts';
@@ -16,6 +16,7 @@ import { bootId } from '../lib/boot-id.ts';
 import { type Clock, systemClock } from '../lib/clock.ts';
 import type { Entrants } from '../lib/entrants.ts';
 import type { Log } from '../lib/log.ts';
+import { isFileLocked } from '../lib/native.ts';
 import { tellSystemLog } from '../lib/syslog.ts';
 import type { Actor } from '../model/audit.ts';
 import { HOST_BACKEND, type VmUuid } from '../model/ids.ts';
@@ -114,7 +115,8 @@ export async function compose(options: CompositionOptions): Promise<Composition>
   const fleet: Fleet = new Fleet({
     inventory,
     drivers,
-    suspects: () => suspectsOf(places, defaultDriver),
+    // Others' domains are not asked for, and a hypervisor that has none of ours is not even spoken to.
+    suspects: async () => (options.only === undefined ? await suspectsOf(places, defaultDriver) : []),
     clock,
     log,
     bootId: bootId(),
@@ -322,7 +324,8 @@ function driverMakers(options: CompositionOptions): DriverMakers {
     },
     async xen() {
       const { XenDriver } = await import('../hypervisor/xen/driver.ts');
-      return whole(new XenDriver({ runtimeDir: xenFolder(places), stateDir: places.logsFolder, log }));
+      const isApart = (uuid: VmUuid) => only === undefined && isFileLocked(vmLockPath(places, uuid));
+      return whole(new XenDriver({ runtimeDir: xenFolder(places), stateDir: places.logsFolder, only, isApart, log }));
     },
   };
   if (options.simulatorWorld === undefined) return makers;

@@ -27,7 +27,8 @@ export function holdVm(places: Places, uuid: VmUuid): FileLock {
   try {
     demandNotInInventory(places, uuid);
     // The daemon's own folder: a domain that left the inventory without its end.
-    if (existsSync(join(places.runtimeFolder, 'qemu', uuid))) throw new Fault('vm.domain_exists', { uuid });
+    const isLeft = ['qemu', 'xen'].some((driver) => existsSync(join(places.runtimeFolder, driver, uuid)));
+    if (isLeft) throw new Fault('vm.domain_exists', { uuid });
   } catch (error) {
     lock.release();
     throw error;

@@ -11,7 +11,7 @@ import { Accounts, userName } from './accounts.ts';
 import { bootId } from './boot-id.ts';
 import { letIn } from './entrants.ts';
 import { isFault } from './fault.ts';
-import { lockFile, peerCredentials, peerGroups, sendDatagram } from './native.ts';
+import { isFileLocked, lockFile, peerCredentials, peerGroups, sendDatagram } from './native.ts';
 import { tellSystemLog } from './syslog.ts';
 import { connectUnix, listenUnix } from './unix-server.ts';
 
@@ -145,6 +145,19 @@ test('locks a file once, names the holder, and locks again after the release', (
   const second = lockFile(path);
   assert.ok('release' in second);
   second.release();
+});
+
+test('tells whether a file is locked without taking its lock for a moment', () => {
+  const path = join(folder, 'looked-at');
+  assert.equal(isFileLocked(path), false, 'it is not even there');
+  writeFileSync(path, '');
+  assert.equal(isFileLocked(path), false);
+  const lock = lockFile(path);
+  assert.ok('release' in lock);
+  assert.equal(isFileLocked(path), true);
+  assert.equal(isFileLocked(join(folder, 'lock')), false, 'another file is another one');
+  lock.release();
+  assert.equal(isFileLocked(path), false);
 });
 
 test('a child that lives on does not hold the lock', async () => {

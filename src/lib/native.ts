@@ -3,7 +3,7 @@
  * control lists, and unix datagrams. The only file that loads koffi, and only when one of these is first asked for (15 ms,
  * 7 MB). Linux.
  */
-import { closeSync, constants, openSync, readFileSync, writeSync } from 'node:fs';
+import { closeSync, constants, openSync, readFileSync, statSync, writeSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import type { Socket } from 'node:net';
 import type { KoffiFunc, LibraryHandle } from 'koffi';
@@ -168,6 +168,25 @@ export function lockFile(path: string): FileLock | { readonly heldBy: number } {
       isHeld = false;
     },
   };
+}
+
+/**
+ * Tells whether a process holds the lock of `lockFile`, without touching it: a lock that is tried for is held for that
+ * moment (proc(5), `/proc/locks`). Unknown to be held is not held.
+ */
+export function isFileLocked(path: string): boolean {
+  const status = statSync(path, { throwIfNoEntry: false });
+  if (status === undefined) return false;
+  const { dev, ino } = status;
+  // As makedev(3) puts them together: twelve bits of major among the twenty of minor.
+  const [major, minor] = [(dev >>> 8) & 0xfff, (dev & 0xff) | ((dev >>> 12) & 0xfff00)];
+  const file = `${[major, minor].map((number) => number.toString(16).padStart(2, '0')).join(':')}:${ino} `;
+  try {
+    const locks = readFileSync('/proc/locks', 'latin1').split('\n');
+    return locks.some((line) => line.includes(' FLOCK ') && !line.includes('->') && line.includes(` ${file}`));
+  } catch {
+    return false;
+  }
 }
 
 function descriptorOf(socket: Socket): number | undefined {

@@ -20,6 +20,8 @@ export interface ConnectionParts {
   readonly xenstorePath: string | undefined;
   readonly sysfsRoot: string;
   readonly usbfsRoot: string;
+  /** As `UsbUpkeepParts.cares`. */
+  readonly cares: (uuid: VmUuid | undefined) => boolean;
   readonly onHint: (hint: DriverHint) => void;
   /** As `RosterParts.onChange`. */
   readonly onChange: (before: LivingDomain | undefined, now: LivingDomain | undefined) => void;
@@ -33,12 +35,12 @@ export interface Connection extends XenHost {
 
 /** Connects. After a loss of xenstored everything is hinted at. @throws Fault `xenstore.unreachable` */
 export async function openConnection(parts: ConnectionParts): Promise<Connection> {
-  const { xl, clock, log, pathsOf, xenstorePath, sysfsRoot, usbfsRoot, onHint, onChange } = parts;
+  const { xl, clock, log, pathsOf, xenstorePath, sysfsRoot, usbfsRoot, cares, onHint, onChange } = parts;
   const store = await XenstoreClient.connect({ path: xenstorePath, clock, log });
   try {
     const roster = await Roster.open({ xl, store, clock, log, onChange });
     const usb = await XenUsb.open({
-      ...{ xenstore: store, xl, clock, log, sysfsRoot, usbfsRoot, onHint },
+      ...{ xenstore: store, xl, clock, log, sysfsRoot, usbfsRoot, cares, onHint },
       bootId: bootId(),
       ownQmp: (uuid) => pathsOf(uuid).qmpSocket,
       living: async () => {

@@ -22,6 +22,8 @@ export interface DeviceModelsParts extends Omit<RevivalContext, 'isAlive'> {
   readonly log: Log;
   ownQmp(uuid: VmUuid): string;
   libxlQmp(domid: number): string;
+  /** As `UsbUpkeepParts.cares`: a domain of others is neither noted nor revived. */
+  cares(uuid: VmUuid | undefined): boolean;
   /** Domids of domains that live, and have not shut down. */
   living(): Promise<ReadonlySet<number>>;
   look(domid: number): Promise<DomainNodes | undefined>;
@@ -137,8 +139,9 @@ export class DeviceModels {
   }
 
   /** A number that is not the process's own is corrected, and how it was started is noted for the day that it dies. */
-  async #takeNote({ domid, modelPid, modelNote }: DomainNodes, { process }: ModelHold): Promise<void> {
-    const { xenstore, processes, log } = this.#parts;
+  async #takeNote({ domid, uuid, modelPid, modelNote }: DomainNodes, { process }: ModelHold): Promise<void> {
+    const { xenstore, processes, log, cares } = this.#parts;
+    if (!cares(uuid)) return;
     try {
       if (modelPid !== process.pid) await told(xenstore.write(modelPidPath(domid), String(process.pid)));
       const origin = processes.originOf(process);
@@ -155,7 +158,7 @@ export class DeviceModels {
     const before = this.#mourned.get(domid);
     const now = this.#parts.clock.monotonic();
     const isMourned = before?.uuid === uuid && (before?.retryAt ?? Number.POSITIVE_INFINITY) > now;
-    if (uuid === undefined || isMourned || this.#closing.signal.aborted) return;
+    if (uuid === undefined || isMourned || this.#closing.signal.aborted || !this.#parts.cares(uuid)) return;
     const mourning: Mourning = { uuid, trouble: MISSING, work: Promise.resolve() };
     this.#mourned.set(domid, mourning);
     mourning.work = this.#revive(nodes, mourning)

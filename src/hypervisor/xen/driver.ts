@@ -45,6 +45,13 @@ export interface XenDriverOptions {
   readonly runtimeDir: string;
   /** Logs of consoles, which stay. */
   readonly stateDir: string;
+  /**
+   * The one domain that is ours, on a host where others have theirs: no other is told of, and nothing is done to any other.
+   * Default: all that are there.
+   */
+  readonly only?: VmUuid | undefined;
+  /** Whether a VM is cared for by another process of ours, so that nothing is done about its USB unasked. */
+  readonly isApart?: ((uuid: VmUuid) => boolean) | undefined;
   readonly xlBinary?: string | undefined;
   /** xenstored's socket or device; default: as `XenstoreClient` finds it. */
   readonly xenstorePath?: string | undefined;
@@ -90,13 +97,14 @@ export class XenDriver implements Driver {
     }
   }
 
-  /** All domains of the host but dom0: whose they are is known by who asks. */
+  /** All domains of the host but dom0, unless one is ours alone: whose they are is known by who asks. */
   async list(waiting: Waiting = {}): Promise<Domain[]> {
     try {
       const host = await this.#connected();
       await this.#lifecycle.settleAll(host);
       const seen = new Set<VmUuid>();
       const living = (await host.roster.all(waiting)).filter(({ uuid, domid, name }) => {
+        if (!this.#isOurs(uuid)) return false;
         if (seen.has(uuid)) this.#log.warn('two domains have one uuid; the first is told', { vm: name, uuid, domid });
         const isTold = !seen.has(uuid) && !this.#lifecycle.isBuilding(uuid);
         seen.add(uuid);
@@ -109,7 +117,8 @@ export class XenDriver implements Driver {
     }
   }
 
-  find(uuid: VmUuid, waiting: Waiting = {}): Promise<Domain | undefined> {
+  async find(uuid: VmUuid, waiting: Waiting = {}): Promise<Domain | undefined> {
+    if (!this.#isOurs(uuid)) return undefined;
     return this.#with(uuid, async (host) => {
       if (this.#lifecycle.isBuilding(uuid)) return undefined;
       await this.#lifecycle.settle(host, uuid);
@@ -157,6 +166,7 @@ export class XenDriver implements Driver {
   }
 
   async destroy(uuid: VmUuid, waiting: Waiting = {}): Promise<void> {
+    if (!this.#isOurs(uuid)) return;
     this.#lifecycle.interrupt(uuid);
     await this.#with(uuid, (host) => this.#lifecycle.end(host, uuid, waiting));
   }
@@ -246,6 +256,18 @@ export class XenDriver implements Driver {
     return domainPaths(this.#runtimeDir, this.#stateDir, uuid);
   }
 
+  #isOurs(uuid: VmUuid): boolean {
+    const { only } = this.#options;
+    return only === undefined || uuid === only;
+  }
+
+  /** Remains of nobody knows whose domain are for who minds the whole host. */
+  #cares(uuid: VmUuid | undefined): boolean {
+    const { only, isApart } = this.#options;
+    if (only !== undefined || uuid === undefined) return only === uuid;
+    return isApart?.(uuid) !== true;
+  }
+
   /** Gives the connection, made at first use; one that failed is tried again. @throws Fault `xenstore.unreachable` */
   #connected(): Promise<Connection> {
     this.#connection ??= this.#connect().catch((error: unknown) => {
@@ -257,9 +279,10 @@ export class XenDriver implements Driver {
 
   async #connect(): Promise<Connection> {
     const { xenstorePath, sysfsRoot = '/sys', usbfsRoot = '/dev/bus/usb' } = this.#options;
-    this.#lifecycle.inherit(await foldersIn(this.#runtimeDir));
+    this.#lifecycle.inherit((await foldersIn(this.#runtimeDir)).filter((uuid) => this.#isOurs(uuid)));
     return openConnection({
       ...{ xl: this.#xl, clock: this.#clock, log: this.#log, xenstorePath, sysfsRoot, usbfsRoot, onHint: this.#hint },
+      cares: (uuid) => this.#cares(uuid),
       pathsOf: (uuid) => this.#pathsOf(uuid),
       onChange: (before, now) => this.#changed(before, now),
     });
@@ -267,6 +290,7 @@ export class XenDriver implements Driver {
 
   /** Has the VM's care work with the connection, and translates what it throws. */
   async #with<T>(uuid: VmUuid, work: (host: Connection) => Promise<T>): Promise<T> {
+    if (!this.#isOurs(uuid)) throw new Fault('vm.no_domain', { vm: uuid });
     try {
       return await work(await this.#connected());
     } catch (error) {
@@ -292,7 +316,7 @@ export class XenDriver implements Driver {
   /** Takes note of what happened to a domain, by whatever hand. */
   #changed(before: LivingDomain | undefined, now: LivingDomain | undefined): void {
     const uuid = (now ?? before)?.uuid;
-    if (uuid === undefined) return;
+    if (uuid === undefined || !this.#isOurs(uuid)) return;
     this.#hint({ about: 'power', uuid });
     if (before === undefined || now !== undefined || this.#lifecycle.isBusy(uuid)) return;
     this.#clearRemains(before).catch((error: unknown) =>

@@ -25,6 +25,8 @@ export interface UsbClaimsParts {
   readonly models: DeviceModels;
   readonly attachments: Attachments;
   readonly remains: UsbRemains;
+  /** As `UsbUpkeepParts.cares`: what a domain of others seems to have is not questioned. */
+  cares(uuid: VmUuid | undefined): boolean;
 }
 
 /** The domain that is acted on, as it was seen. */
@@ -120,8 +122,9 @@ export class UsbClaims {
 
   /** A port that only says that it has the device is emptied. */
   async #clearOrRefuse({ nodes, isHusk, ...slot }: Holder, device: UsbDevice): Promise<void> {
-    const { context, models, remains } = this.#parts;
+    const { context, models, remains, cares } = this.#parts;
     const { uuid } = nodes;
+    if (!cares(uuid)) throw new Fault('usb.attached', { device: deviceKey(device), vm: nameOf(nodes) });
     const controller = nodes.controllers.find(({ index }) => index === slot.controller);
     if (controller === undefined) return;
     if (uuid === undefined || !(await told(context.xenstore.isDomainIntroduced(nodes.domid)))) {

@@ -1,5 +1,5 @@
 /**
- * What is done about USB on this host without being asked, for every domain, ours or not: nodes are watched, ports of what
+ * What is done about USB on this host without being asked, for every domain that we care for, ours or not: nodes are watched, ports of what
  * was unplugged are emptied, device models are revived, what ended domains leave is given back, changes are hinted at.
  * Wires the parts that do it; usb.ts has the verbs, which work with the same parts.
  */
@@ -35,6 +35,11 @@ export interface UsbUpkeepParts {
   /** The path of our own QMP socket of a VM; whether there is one is seen. */
   readonly ownQmp: (uuid: VmUuid) => string;
   readonly onHint: (hint: DriverHint) => void;
+  /**
+   * Whether a domain is ours to do something about unasked, by its VM; without one it is the remains of nobody knows which.
+   * What others care for is looked at, and left alone. Default: everything is.
+   */
+  readonly cares?: (uuid: VmUuid | undefined) => boolean;
   /** Gives the domids of the domains that there are now. Asked before a device model is revived. */
   readonly living: () => Promise<ReadonlySet<number>>;
   /** Starts a device model again. Default: as a process that outlives us. */
@@ -54,19 +59,21 @@ export class UsbUpkeep {
   readonly remains: UsbRemains;
   readonly #parts: UsbUpkeepParts;
   readonly #reflex: UsbReflex;
+  readonly #cares: (uuid: VmUuid | undefined) => boolean;
   /** Looks that are due, by domid. */
   readonly #due = new Map<number, () => void>();
 
   private constructor(parts: UsbUpkeepParts) {
     const { xenstore, clock, log, xl } = parts;
     this.#parts = parts;
+    this.#cares = parts.cares ?? (() => true);
     this.hosts = new HostDevices(parts);
     const { hosts } = this;
     this.view = new UsbView({ xenstore, clock, log, onChange: (before, after) => this.#changed(before, after) });
     const look = (domid: number) => this.view.refresh(domid);
     this.#reflex = new UsbReflex({ xenstore, hosts, log, usbfsRoot: parts.usbfsRoot });
     this.models = new DeviceModels({
-      ...{ xenstore, hosts, clock, log, look },
+      ...{ xenstore, hosts, clock, log, look, cares: this.#cares },
       processes: new ModelProcesses(parts.procRoot),
       launch: parts.launch ?? launchModel,
       ownQmp: parts.ownQmp,
@@ -92,6 +99,7 @@ export class UsbUpkeep {
       upkeep.#reflex.open();
       await upkeep.view.open();
       for (const nodes of upkeep.view.domains.values()) {
+        if (!upkeep.#cares(nodes.uuid)) continue;
         if (nodes.uuid === undefined) await upkeep.remains.clear(nodes);
         else upkeep.models.holdOf(nodes);
       }
@@ -113,6 +121,10 @@ export class UsbUpkeep {
   }
 
   #changed(before: DomainNodes | undefined, after: DomainNodes | undefined): void {
+    const cared = (nodes: DomainNodes | undefined) =>
+      nodes !== undefined && this.#cares(nodes.uuid) ? nodes : undefined;
+    [before, after] = [cared(before), cared(after)];
+    if (before === undefined && after === undefined) return;
     this.#reflex.follow(before, after);
     if (before?.uuid !== undefined && before.uuid !== after?.uuid) {
       this.remains.giveBack(before, this.models.forget(before.domid));

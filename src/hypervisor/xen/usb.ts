@@ -5,7 +5,7 @@
  */
 import { Fault } from '../../lib/fault.ts';
 import { KeyedQueue } from '../../lib/keyed-queue.ts';
-import { HOST_BACKEND } from '../../model/ids.ts';
+import { HOST_BACKEND, type VmUuid } from '../../model/ids.ts';
 import { type Attachment, deviceKey, formatSlot, type UsbDevice, type UsbSlot } from '../../model/usb.ts';
 import type { Controller, Domain, Finding, Waiting } from '../driver.ts';
 import type { DeviceModels } from './device-models.ts';
@@ -34,6 +34,7 @@ export type ObservedUsb = Pick<Domain, 'controllers' | 'attachments' | 'canAddCo
  */
 export class XenUsb {
   readonly #parts: UsbUpkeepParts;
+  readonly #cares: (uuid: VmUuid | undefined) => boolean;
   readonly #upkeep: UsbUpkeep;
   readonly #view: UsbView;
   readonly #models: DeviceModels;
@@ -50,6 +51,7 @@ export class XenUsb {
     const { xenstore, clock, log } = parts;
     const { hosts, view, models, attachments, remains } = upkeep;
     this.#parts = parts;
+    this.#cares = parts.cares ?? (() => true);
     this.#upkeep = upkeep;
     this.#view = view;
     this.#models = models;
@@ -57,7 +59,7 @@ export class XenUsb {
     this.#remains = remains;
     this.#context = { xenstore, clock, log, hosts, places: parts };
     this.#settling = new UsbSettling({ hosts, clock });
-    this.#claims = new UsbClaims({ context: this.#context, view, models, attachments, remains });
+    this.#claims = new UsbClaims({ context: this.#context, view, models, attachments, remains, cares: this.#cares });
   }
 
   /** Looks at the USB of every domain, and watches it from then on. @throws as reading xenstore does */
@@ -176,7 +178,7 @@ export class XenUsb {
     return diagnoseUsb({
       xenstore,
       usbfsRoot,
-      domains: [...this.#view.domains.values()],
+      domains: [...this.#view.domains.values()].filter(({ uuid }) => this.#cares(uuid)),
       troubleOf: (nodes) => this.#models.troubleOf(nodes),
     });
   }
