@@ -18,7 +18,7 @@ run(['scripts/build.mjs']);
 run(['lab/prepare.ts']);
 const XEN = 'test/xen/*.test.ts';
 /** HVM guests boot in a minute each; the rest is held elsewhere, too: docs/decisions/0019. */
-const XEN_APART = ['contract-hvm', 'contract-pvh', 'examples', 'hvm', 'lab', 'lock-out'].map(
+const XEN_APART = ['contract-hvm', 'contract-pvh', 'examples', 'hvm', 'lab', 'life-cycle', 'lock-out'].map(
   (name) => `test/xen/${name}.test.ts`,
 );
 const find = (pattern, exclude) => globSync(pattern, { cwd: root, exclude }).sort();

@@ -1,6 +1,5 @@
 /** The guest's side of a domain over its console: a connection for each question, for a console serves one at a time. */
 import type { GuestConsole } from '../../lab/console.ts';
-import { sleep, systemClock } from '../../src/lib/clock.ts';
 import { pollUntil } from '../../src/lib/deadline.ts';
 import { newUuid } from '../../src/model/ids.ts';
 import type { GuestHand } from './rig.ts';
@@ -20,7 +19,7 @@ const MAX_PING_TIMEOUT_MS = 4_000;
 /** After a while without an answer a question is put again: a serial port may sleep over the first one after a save. */
 const ASK_AGAIN_MS = 3_000;
 const SHELL_AGAIN_MS = 15_000;
-const TYPING_MS = 500;
+const PANIC_TRIES = 4;
 
 /** Makes the hand of one domain whose guest is the lab's (lab/guest.ts). */
 export function consoleHand({ connect, bootTimeoutMs, kill }: ConsoleHandOptions): GuestHand {
@@ -98,8 +97,15 @@ export function consoleHand({ connect, bootTimeoutMs, kill }: ConsoleHandOptions
     reboot: end('reboot', /USHER-GUEST reboot/),
     panic: () =>
       use(async (console) => {
-        console.command('panic');
-        await sleep(systemClock, TYPING_MS); // What is still on its way when the connection ends may be lost.
+        // What is typed may be lost, and so may what the kernel says last: it is typed again, and then trusted.
+        const since = console.position;
+        for (let tries = 0; tries < PANIC_TRIES && !console.isClosed; tries++) {
+          console.command('panic');
+          const hasPanicked = await console
+            .waitFor(/Kernel panic/, { timeoutMs: ASK_AGAIN_MS, since })
+            .catch(() => false);
+          if (hasPanicked !== false) return;
+        }
       }),
     kill,
   };

@@ -65,7 +65,7 @@ export async function makeSimulatorRig(options: SimulatorRigOptions): Promise<Ri
         return { path, format, target: 'vda', isReadOnly: false, kind: 'disk' };
       },
     },
-    guest: (uuid) => guestHand(hand, uuid, elapse),
+    guest: (uuid) => simulatedGuest(hand, uuid, elapse),
     folder,
     elapse,
     patienceMs: 10_000,
@@ -77,7 +77,8 @@ export async function makeSimulatorRig(options: SimulatorRigOptions): Promise<Ri
   };
 }
 
-function guestHand(port: WorldPort, uuid: VmUuid, elapse: (ms: number) => Promise<void>): GuestHand {
+/** Makes the hand of one simulated guest; `elapse` lets time pass. */
+export function simulatedGuest(port: WorldPort, uuid: VmUuid, elapse: (ms: number) => Promise<void>): GuestHand {
   const act = (action: GuestAction) => port.call('guest', { uuid, action });
   const look = async (): Promise<GuestState> => {
     const state = await act('look');

@@ -179,8 +179,8 @@ async function pluggedDevice(source: SysfsSource, kind: SoftwareKind, turn: numb
   });
 }
 
-/** Finds the domain without the driver. */
-async function domidOf(uuid: VmUuid): Promise<number> {
+/** Finds the domain without the driver. @throws Error when there is none */
+export async function domidOf(uuid: VmUuid): Promise<number> {
   const { stdout } = await exec(['xl', 'list', '-v'], { timeoutMs: XL_TIMEOUT_MS });
   const line = stdout.split('\n').find((text) => text.includes(uuid));
   if (line === undefined) throw new Error(`there is no domain of ${uuid}`);
@@ -189,7 +189,11 @@ async function domidOf(uuid: VmUuid): Promise<number> {
 
 /** Opens the guest's console: HVM's serial port by QEMU's socket, the others' paravirtual one by its pseudo-terminal. */
 async function connectConsole(uuid: VmUuid, virtMode: VirtMode, runtimeDir: string): Promise<GuestConsole> {
-  if (virtMode === 'hvm') return GuestConsole.connect(join(runtimeDir, uuid, 'console.sock'));
+  return virtMode === 'hvm' ? GuestConsole.connect(join(runtimeDir, uuid, 'console.sock')) : connectTerminal(uuid);
+}
+
+/** Opens the pseudo-terminal that xenconsoled has for a PV or PVH guest: it is there whether Usher is or not. */
+export async function connectTerminal(uuid: VmUuid): Promise<GuestConsole> {
   const node = `/local/domain/${await domidOf(uuid)}/console/tty`;
   const { stdout } = await exec(['xenstore-read', node], { timeoutMs: SHORT_TIMEOUT_MS });
   const socat = spawn('socat', ['-', `${stdout.trim()},raw,echo=0`], { stdio: ['pipe', 'pipe', 'inherit'] });
