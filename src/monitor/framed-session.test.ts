@@ -21,18 +21,22 @@ interface Bench {
   readonly commands: MonitorCommand[];
   readonly callers: Caller[];
   readonly quits: number[];
+  /** What is asked is answered when this is over. */
+  readonly delay: { until?: Promise<void> };
 }
 
 async function withBench(use: (bench: Bench) => Promise<void>, clock: Clock = systemClock) {
   const folder = await mkdtemp(join(tmpdir(), 'usher-framed-'));
   const path = join(folder, 'vm.sock');
   const [commands, callers, quits]: [MonitorCommand[], Caller[], number[]] = [[], [], []];
+  const delay: Bench['delay'] = {};
   const socket = await MonitorSocket.open({
     ...{ path, uuid: UUID, clock, log: silentLog },
     peerOf: () => ({ uid: 0, pid: 1, user: 'root' }),
     async perform(command, _peer, caller) {
       commands.push(command);
       callers.push(caller);
+      await delay.until;
       if (command.name === 'pause')
         throw new Fault('vm.state', { verb: 'pause', vm: 'w', state: 'halted', expected: 'running' });
       if (command.name === 'reset') throw new TypeError('a bug');
@@ -42,7 +46,7 @@ async function withBench(use: (bench: Bench) => Promise<void>, clock: Clock = sy
     onQuit: () => quits.push(1),
   });
   try {
-    await use({ socket, path, commands, callers, quits });
+    await use({ socket, path, commands, callers, quits, delay });
   } finally {
     await socket.close();
     await rm(folder, { recursive: true });
@@ -166,6 +170,20 @@ test('who subscribes hears a ping, what happens, and that the monitor ends; in J
     );
   }));
 
+test('a subscriber that closes its side is let go, also when it does so before it is answered', () =>
+  withBench(async ({ path, callers, delay }) => {
+    const body = Buffer.from('{"method":"subscribe","id":1}');
+    const answer = Promise.withResolvers<void>();
+    delay.until = answer.promise;
+    const listener = listen(path, Buffer.concat([Buffer.of(0, 0, 0, body.length), body]));
+    while (callers.length === 0) await new Promise((resolve) => setImmediate(resolve));
+    listener.closeSide();
+    for (let turns = 0; turns < 10; turns++) await new Promise((resolve) => setImmediate(resolve));
+    answer.resolve();
+    assert.match(await listener.over(), /^\{"jsonrpc":"2.0","result":null,"id":1\}/);
+    while (!callers[0]?.signal.aborted) await new Promise((resolve) => setImmediate(resolve));
+  }));
+
 test('a subscriber that goes is told nothing more, and its signal says so', () =>
   withBench(async ({ path, callers }) => {
     const listener = listen(path, Buffer.from('subscribe\nsubscribe\n'));
@@ -179,12 +197,14 @@ test('a subscriber that goes is told nothing more, and its signal says so', () =
 
 function listen(path: string, first: Buffer) {
   let heard = '';
-  const socket = connect(path, () => socket.write(first));
+  const socket = connect({ path, allowHalfOpen: true }, () => socket.write(first));
+  socket.on('end', () => socket.end());
   const over = new Promise<string>((resolve) => socket.once('close', () => resolve(heard)));
   socket.on('data', (chunk: Buffer) => (heard += chunk.toString()));
   return {
     over: () => over,
     leave: () => socket.destroy(),
+    closeSide: () => socket.end(),
     async until(what: RegExp) {
       while (!what.test(heard)) await new Promise((resolve) => socket.once('data', resolve));
     },

@@ -26,6 +26,7 @@ export class FramedSession {
   readonly #subscription: Subscription;
   #isOver = false;
   #hasAsked = false;
+  #hasEnded = false;
   #cancelTimer: (() => void) | undefined;
 
   /** Takes the connection over, `head` being what was read of it. */
@@ -57,6 +58,7 @@ export class FramedSession {
   }
 
   #endOfInput(): void {
+    this.#hasEnded = true;
     if (!this.#hasAsked) this.#refuse('The request is not finished');
     else if (this.#subscription.isOpen) this.#socket.end();
   }
@@ -69,12 +71,18 @@ export class FramedSession {
       const lines = command.name === 'help' ? helpLines() : await this.#options.answer(command, this.#subscription);
       const answer = formatFramedResult(id, lines);
       if (command.name === 'quit') this.#quit(answer);
-      else if (command.name === 'subscribe') this.#subscription.open(answer);
+      else if (command.name === 'subscribe') this.#subscribe(answer);
       else this.#end(answer);
     } catch (error) {
       if (!isFault(error)) this.#options.log.error('a monitor command failed', { error });
       this.#end(formatFramedError(id, asFault(error)));
     }
+  }
+
+  /** A client that has closed its side meanwhile has its answer, and no more comes. */
+  #subscribe(answer: string): void {
+    this.#subscription.open(answer);
+    if (this.#hasEnded) this.#socket.end();
   }
 
   #quit(answer: string): void {

@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { connect, type Socket } from 'node:net';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -35,7 +35,7 @@ const LINES = [
   'suspend file="/srv/a b.save" live=true',
   "suspend '/srv/a\\ b'",
   'restore file=/srv/x paused=true delete=false',
-  'checkpoint /srv/x=y',
+  'checkpoint /srv/x=y disks=ignore',
   'get field=memory',
   'set field=memory value=64',
   'disk-add physpath=/a.img virtpath=hda mode=r',
@@ -96,17 +96,20 @@ test(`${RUNS} mutated inputs with the seed ${SEED}`, { timeout: 3_600_000 }, asy
   t.diagnostic(`USHER_SEED=${SEED} USHER_RUNS=${RUNS}`);
   const random = randomOf(SEED);
   const bench = await openBench();
-  const counts = { text: 0, framed: 0, rpc: 0, performed: 0, refused: 0 };
+  const counts = { text: 0, framed: 0, rpc: 0, performed: 0, refused: 0, cutOff: 0 };
   try {
     for (let begun = 0; begun < RUNS; begun += AT_ONCE) {
       const inputs = Array.from(
         { length: Math.min(AT_ONCE, RUNS - begun) },
         (_, i) => FIRST[begun + i] ?? mutate(random),
       );
-      await Promise.all(inputs.map((input) => bench.check(input, random(), counts)));
+      await bench.check(
+        inputs.map((input) => ({ input, cut: random() })),
+        counts,
+      );
     }
     // It goes on as ever.
-    assert.equal(await bench.say(Buffer.from('status\n')), 'did 1\nok\n');
+    assert.match(await bench.say(Buffer.from('status\n')), /^did 1 of \d+\nok\n$/);
   } finally {
     await bench.close();
   }
@@ -118,39 +121,35 @@ async function openBench() {
   const folder = await mkdtemp(join(tmpdir(), 'usher-fuzz-'));
   const path = join(folder, 'vm.sock');
   const bugs: unknown[] = [];
-  /** How often something was asked of the VM by a connection. */
-  const asked = new WeakMap<Socket, number>();
+  /** How often something was asked of the VM by a connection, by the number that it has here. */
+  const asked = new Map<number, number>();
   let quits = 0;
   const log = { ...silentLog, error: (message: string, fields: object = {}) => void bugs.push({ message, ...fields }) };
-  const count = (socket: Socket) => {
-    const number = (asked.get(socket) ?? 0) + 1;
-    asked.set(socket, number);
-    return number;
+  /** Counts; the answer says how much it was, and of which connection. */
+  const ask = async (number: number) => {
+    const count = (asked.get(number) ?? 0) + 1;
+    asked.set(number, count);
+    // More of the input comes while something is done.
+    for (let turns = 0; turns < 2; turns++) await new Promise((turn) => setImmediate(turn));
+    return `did ${count} of ${number}`;
   };
-  const peers = new Map<number, Socket>();
-  let peer = 0;
+  let connections = 0;
   const socket = await MonitorSocket.open({
     ...{ path, uuid: UUID, clock: systemClock, log },
-    peerOf(connection) {
-      const pid = ++peer;
-      peers.set(pid, connection);
-      connection.once('close', () => peers.delete(pid));
-      return { uid: 0, pid, user: 'root' };
-    },
+    peerOf: () => ({ uid: 0, pid: ++connections, user: 'root' }),
     async perform(command: MonitorCommand, { pid }, caller) {
       assert.ok(Object.hasOwn(COMMANDS, command.name));
       if (command.name === 'quit') return [];
       if (command.name === 'subscribe') caller.notify({ code: 61_440, parts: ['vm', 'state', 'running'] });
-      return [`did ${count(peers.get(pid) as Socket)}`];
+      return [await ask(pid)];
     },
-    serveRpc(connection, head) {
+    serveRpc(connection, head, { pid }) {
       const served = new RpcConnection({
         async dispatch(operation, params, { notify }) {
           validParams(knownOperation(operation), params);
           if (operation === 'doctor') throw new TypeError('a bug');
           notify('progress', {});
-          await new Promise((resolve) => setImmediate(resolve));
-          return `did ${count(connection)}`;
+          return await ask(pid);
         },
         write: (text) => connection.write(text),
         end: () => connection.end(),
@@ -162,12 +161,13 @@ async function openBench() {
     onQuit: () => void quits++,
   });
 
-  /** Sends bytes in two pieces and gives all that is answered, until the end. */
-  const say = (input: Buffer, cut = 0): Promise<string> =>
+  /** Sends bytes in two pieces and gives all that is answered, until the end; `isCutOff`: by it, or while we still sent. */
+  const say = (input: Buffer, cut = 0): Promise<{ readonly heard: string; readonly isCutOff: boolean }> =>
     withDeadline({ what: `The answer to ${JSON.stringify(input.toString('latin1'))}`, timeoutMs: HANG_MS }, () => {
       const isRpc = input[0] === 0x7b;
-      return new Promise<string>((resolve) => {
+      return new Promise((resolve) => {
         let heard = '';
+        let isCutOff = false;
         const client = connect({ path, allowHalfOpen: true }, async () => {
           for (const piece of pieces(input, cut)) {
             client.write(piece);
@@ -178,47 +178,74 @@ async function openBench() {
         });
         const finish = () => {
           client.destroy();
-          resolve(heard);
+          resolve({ heard, isCutOff });
         };
         client.on('data', (chunk: Buffer) => {
           heard += chunk.toString();
           if (isRpc && heard.includes('"id":"the end"')) finish();
         });
-        client.on('end', finish);
-        client.on('error', finish); // It hung up while we still sent.
+        client.on('end', () => {
+          // What is too much for it ends a connection, and then what is under way is not answered.
+          isCutOff = isRpc || heard.includes('A line is longer than');
+          finish();
+        });
+        client.on('error', () => {
+          isCutOff = true; // It hung up while we still sent.
+          finish();
+        });
       });
     });
 
+  type Counts = Record<'text' | 'framed' | 'rpc' | 'performed' | 'refused' | 'cutOff', number>;
+  /** Gives how much the VM was asked for, by the answers, and the number of the connection if they tell it. */
+  const checkOne = async (input: Buffer, cut: number, counts: Counts) => {
+    const quitsBefore = quits;
+    const { heard, isCutOff } = await say(input, cut);
+    const what = JSON.stringify(input.toString('latin1'));
+    assert.deepEqual(bugs, [], what);
+    const [first] = input;
+    counts[first === 0x7b ? 'rpc' : first === 0 ? 'framed' : 'text']++;
+    const done = [...heard.matchAll(/\bdid (\d+) of (\d+)/g)];
+    const did = done.length;
+    const refused = (heard.match(/^error |"error":/gm) ?? []).length;
+    counts.performed += did;
+    counts.refused += refused;
+    counts.cutOff += isCutOff ? 1 : 0;
+    // An answer for each thing done, in order.
+    assert.deepEqual(
+      done.map(([, number]) => Number(number)).toSorted((a, b) => a - b),
+      Array.from({ length: did }, (_, i) => i + 1),
+      what,
+    );
+    if (first === 0)
+      assert.equal(did + refused + (quits > quitsBefore ? 1 : 0) >= 1 || heard.includes('result'), true, what);
+    for (const line of heard.split('\n').slice(0, -1)) {
+      if (first === 0 || first === 0x7b) JSON.parse(line);
+      else assert.match(line, LINE_OF_ANSWER, what);
+    }
+    const connection = done[0]?.[2];
+    return { what, did, isCutOff, ...(connection === undefined ? {} : { connection: Number(connection) }) };
+  };
+
   return {
-    say: (input: Buffer) => say(input),
-    async check(
-      input: Buffer,
-      cut: number,
-      counts: Record<'text' | 'framed' | 'rpc' | 'performed' | 'refused', number>,
-    ) {
-      const quitsBefore = quits;
-      const heard = await say(input, cut);
-      const what = JSON.stringify(input.toString('latin1'));
-      assert.deepEqual(bugs, [], what);
-      const [first] = input;
-      counts[first === 0x7b ? 'rpc' : first === 0 ? 'framed' : 'text']++;
-      const did = (heard.match(/\bdid \d+/g) ?? []).length;
-      const refused = (heard.match(/^error |"error":/gm) ?? []).length;
-      counts.performed += did;
-      counts.refused += refused;
-      // An answer for each thing done, in order; what was refused did nothing.
-      const numbers = (heard.match(/(?<=\bdid )\d+/g) ?? []).map(Number);
-      assert.deepEqual(
-        numbers.toSorted((a, b) => a - b),
-        Array.from({ length: did }, (_, i) => i + 1),
-        what,
-      );
-      if (first === 0)
-        assert.equal(did + refused + (quits > quitsBefore ? 1 : 0) >= 1 || heard.includes('result'), true, what);
-      for (const line of heard.split('\n').slice(0, -1)) {
-        if (first === 0 || first === 0x7b) JSON.parse(line);
-        else assert.match(line, LINE_OF_ANSWER, what);
+    say: async (input: Buffer) => (await say(input)).heard,
+    /** Sends all at once. What was refused has asked nothing of the VM: all that was asked of it is in an answer. */
+    async check(inputs: readonly { readonly input: Buffer; readonly cut: number }[], counts: Counts) {
+      asked.clear();
+      const before = connections;
+      const all = await Promise.all(inputs.map(({ input, cut }) => checkOne(input, cut, counts)));
+      for (const { what, did, isCutOff, connection } of all) {
+        if (connection === undefined) continue;
+        if (!isCutOff) assert.equal(asked.get(connection), did, `more was asked of the VM than is answered: ${what}`);
+        asked.delete(connection);
       }
+      // Who was cut off may have asked and never heard of it.
+      const silent = all.filter(({ connection }) => connection === undefined);
+      const unanswered = [...asked.keys()].filter((connection) => connection > before).length;
+      assert.ok(
+        unanswered <= silent.filter(({ isCutOff }) => isCutOff).length,
+        `something was asked of the VM and is not answered, by one of ${silent.map(({ what }) => what).join('\n')}`,
+      );
     },
     async close() {
       await socket.close();
@@ -234,7 +261,7 @@ function pieces(input: Buffer, cut: number): readonly Buffer[] {
 }
 
 /** A good answer's lines, its end, a bad answer, a notification, help. */
-const LINE_OF_ANSWER = /^(did \d+|ok|error [a-z_]+(\.[a-z_]+)? .+|[0-9a-f-]{36}:\d+:.*|[a-z0-9-]+ .*)$/;
+const LINE_OF_ANSWER = /^(did \d+ of \d+|ok|error [a-z_]+(\.[a-z_]+)? .+|[0-9a-f-]{36}:\d+:.*|[a-z0-9-]+ .*)$/;
 
 function asRequest(line: string): { method: string; params: Record<string, string> } {
   const [method = '', ...words] = line.split(' ');
