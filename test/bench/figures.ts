@@ -1,7 +1,7 @@
 /** A benchmark's result as data, and its lines of the table. What is measured is told by the benchmarks themselves. */
 import { type Ratio, ratioAt, type Summary, summarize } from './statistics.ts';
 
-export type Unit = 'ms' | 'MiB' | '1/s' | 'requests';
+export type Unit = 'ms' | 'KiB' | 'MiB' | '1/s' | 'requests';
 
 /** A figure that is promised: it is met when it is at most that. */
 export interface Goal {
@@ -73,7 +73,7 @@ function cellsOf({ what, unit, ours, floor, ratio, ratioOf = 'p50', goals }: Fig
     String(ours.count),
     floor?.what ?? '',
     floor === undefined ? '' : `${ratioOf === 'p99' ? 'p99 ' : ''}${withUnit(floor[ratioOf], unit)}`,
-    ratio === undefined ? '' : `${ratio.value.toFixed(2)} (${ratio.low.toFixed(2)}–${ratio.high.toFixed(2)})`,
+    ratio === undefined ? '' : `${ratioText(ratio.value)} (${ratioText(ratio.low)}–${ratioText(ratio.high)})`,
     goals
       .map(({ of, atMost }) =>
         of === 'ratio' ? `${ratioOf === 'p99' ? 'p99 ' : ''}<= ${atMost}x` : `${of} <= ${withUnit(atMost, unit)}`,
@@ -85,6 +85,11 @@ function cellsOf({ what, unit, ours, floor, ratio, ratioOf = 'p50', goals }: Fig
 
 function missed(goals: Figure['goals']): string {
   return ` (${goals.flatMap(({ of, isMet }) => (isMet ? [] : [of])).join(', ')})`;
+}
+
+/** Two digits that mean something, for what is next to nothing beside the other. */
+function ratioText(value: number): string {
+  return value < 0.1 ? value.toPrecision(2) : value.toFixed(2);
 }
 
 /** Three digits that mean something: more would be noise. */

@@ -3,7 +3,7 @@
  * daemon that has just started and adopted them, and again after each of some rounds of observing everything. Then the
  * same with 500 devices that 500 rules give to VMs.
  */
-import { readFile, rm, writeFile } from 'node:fs/promises';
+import { rm, writeFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { populationDevice } from '../../src/hypervisor/simulator/population.ts';
 import { HOST_BACKEND } from '../../src/model/ids.ts';
@@ -12,13 +12,13 @@ import { type Figure, figure } from './figures.ts';
 import { attachedDevices, FLEET_DEVICES, FLEET_VMS, type Fleet } from './fleet.ts';
 import type { Home } from './home.ts';
 import { startPeer } from './peers/peer.ts';
+import { type Memory, memoryOf, peakOf } from './process-memory.ts';
 
 const SETTLE_MS = 3_000;
 /** Each is what the daemon does by itself twice a minute. */
 const SWEEPS = 20;
 /** Devices, and rules. */
 const RULED = 500;
-const MIB_IN_KIB = 1024;
 
 export const memory: Benchmark = {
   name: 'memory',
@@ -48,11 +48,6 @@ export const memory: Benchmark = {
     ];
   },
 };
-
-interface Memory {
-  readonly residentMiB: number;
-  readonly shareMiB: number;
-}
 
 /** Starts the daemon anew and has it observe everything, again and again. */
 async function sweeps(home: Home): Promise<{ readonly samples: readonly Memory[]; readonly peakMiB: number }> {
@@ -92,19 +87,4 @@ async function whileRuled<T>({ home, hand }: Fleet, measure: () => Promise<T>): 
     await client.call('usb.reconcile', {});
     client.close();
   }
-}
-
-async function memoryOf(pid: number): Promise<Memory> {
-  const rollup = await readFile(`/proc/${pid}/smaps_rollup`, 'utf8');
-  return { residentMiB: field(rollup, 'Rss'), shareMiB: field(rollup, 'Pss') };
-}
-
-async function peakOf(pid: number): Promise<number> {
-  return field(await readFile(`/proc/${pid}/status`, 'utf8'), 'VmHWM');
-}
-
-function field(text: string, name: string): number {
-  const [, kib] = new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(text) ?? [];
-  if (kib === undefined) throw new Error(`there is no ${name}`);
-  return Number(kib) / MIB_IN_KIB;
 }

@@ -4,7 +4,6 @@
  * All clients live in this process, by whose monotonic clock is measured.
  */
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { vmSocketPath } from '../../src/config/places.ts';
@@ -14,8 +13,8 @@ import { type Figure, figure } from './figures.ts';
 import { FLEET_VMS } from './fleet.ts';
 import { startPeer } from './peers/peer.ts';
 import { measureInTurns } from './statistics.ts';
+import { ANSWER, TextClient } from './text-client.ts';
 
-const ANSWER = 'running\nok\n';
 /** In turns of so many requests, so that each server is warm when it is measured. */
 const BLOCK = 200;
 const BLOCKS = 25;
@@ -88,44 +87,4 @@ async function allAtOnce(ours: readonly TextClient[], floor: readonly TextClient
   );
   const what = `monitor socket, ${ours.length} clients at once (more is better)`;
   return [figure(what, '1/s', samples.ours, { floor: { what: 'bare Node server', samples: samples.floor } })];
-}
-
-/** One client; one request at a time. */
-class TextClient {
-  readonly #socket: Socket;
-  #heard = '';
-  #answered: { resolve(): void; reject(error: Error): void } | undefined;
-
-  private constructor(socket: Socket) {
-    this.#socket = socket;
-    socket.on('data', (chunk: Buffer) => this.#hear(chunk));
-    socket.on('close', () => this.#answered?.reject(new Error('the server hung up')));
-  }
-
-  static connect(path: string): Promise<TextClient> {
-    return new Promise((resolve, reject) => {
-      const socket = connect(path, () => resolve(new TextClient(socket)));
-      socket.once('error', reject);
-    });
-  }
-
-  ask(): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.#heard = '';
-      this.#answered = { resolve, reject };
-      this.#socket.write('status\n');
-    });
-  }
-
-  close(): void {
-    this.#answered = undefined;
-    this.#socket.destroy();
-  }
-
-  #hear(chunk: Buffer): void {
-    this.#heard += chunk.toString();
-    if (this.#heard.length < ANSWER.length) return;
-    if (this.#heard === ANSWER) this.#answered?.resolve();
-    else this.#answered?.reject(new Error(`the answer was ${JSON.stringify(this.#heard.slice(0, 200))}`));
-  }
 }

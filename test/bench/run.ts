@@ -13,6 +13,7 @@ import { type Fleet, makeFleet } from './fleet.ts';
 import { list } from './list.ts';
 import { memory } from './memory.ts';
 import { monitorSocket } from './monitor-socket.ts';
+import { monitors } from './monitors.ts';
 import { planner } from './planner.ts';
 import { reads } from './reads.ts';
 import { recovery } from './recovery.ts';
@@ -24,7 +25,7 @@ import { xenstore } from './xenstore.ts';
 /** The ones that end the daemon come last. */
 const BENCHMARKS: readonly Benchmark[] = [
   ...[attach, routing, planner, list, reads, monitorSocket, xenstore, saving, xen],
-  ...[memory, recovery],
+  ...[memory, monitors, recovery],
 ];
 
 const { names, json } = readWords();
