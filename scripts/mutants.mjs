@@ -9,6 +9,7 @@ import { dirname, join } from 'node:path';
 import { run } from 'node:test';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { CURES } from '../test/mutants/cures.ts';
+import { LIFE } from '../test/mutants/life.ts';
 import { PLANNER } from '../test/mutants/planner.ts';
 import { TRAIL } from '../test/mutants/trail.ts';
 
@@ -20,7 +21,7 @@ const RUNS = '10000';
 const NOT_A_FINDING = new Set(['SyntaxError', 'ReferenceError', 'TypeError']);
 
 const words = process.argv.slice(2);
-const mutants = [...CURES, ...PLANNER, ...TRAIL].filter(isChosen);
+const mutants = [...CURES, ...LIFE, ...PLANNER, ...TRAIL].filter(isChosen);
 const copy = mkdtempSync(join(tmpdir(), 'usher-mutants-'));
 process.on('exit', () => rmSync(copy, { recursive: true, force: true }));
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(1));

@@ -1,6 +1,6 @@
 /** What a mutant is: one small change of one file that switches a cure off, and the test that has to notice. */
 export interface Mutant {
-  /** `known issue 7`: the row of docs/known-issues.md; or `planner`, or `audit trail`. */
+  /** `known issue 7`: the row of docs/known-issues.md; or `life of a VM`, `planner`, `audit trail`. */
   readonly breaks: string;
   /** What is switched off, in a few words. */
   readonly off: string;
