@@ -105,8 +105,9 @@ function refusal({ status, stderr }: ExecResult): Fault {
     const hint = 'Load it, if the kernel has it: modprobe dm_crypt';
     return failed('the kernel of this host has no device-mapper', hint);
   }
-  if (/kernel supports|dm.?crypt/i.test(said)) {
-    return failed(said, 'See whether the kernel has the cipher: modprobe dm_crypt; cat /proc/crypto');
+  if (/kernel supports|reload ioctl/i.test(said)) {
+    const hint = 'See whether the kernel has dm-crypt and the cipher: modprobe dm_crypt; cat /proc/crypto';
+    return failed(`the kernel does not take the cipher (${said})`, hint);
   }
   return failed(said === '' ? `status ${status}` : said);
 }

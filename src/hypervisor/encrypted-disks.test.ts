@@ -249,6 +249,12 @@ test('what cannot be opened is refused with the reason, and nothing is left of i
     /encrypted disk hda cannot be opened: the kernel of this host has no device-mapper/,
     /modprobe dm_crypt/,
   );
+  // As cryptsetup 2.6.1 says it of a kernel without the cipher.
+  await writeFile(
+    join(folder, 'broken'),
+    'device-mapper: reload ioctl on x (254:0) failed: No such file or directory\n',
+  );
+  await refused(/hda cannot be opened: the kernel does not take the cipher/, /modprobe dm_crypt/);
   await writeFile(join(folder, 'broken'), 'Requested offset is beyond real size of device.\n');
   await refused(/hda cannot be opened: Requested offset is beyond/);
   await rm(join(folder, 'broken'));
