@@ -144,10 +144,19 @@ test('a disk is opened in plain mode, handed on as a block device, and closed wi
   assert.deepEqual((await calls()).slice(-1), [`close ${name}`], 'once it is closed cryptsetup is not asked again');
 });
 
-test('a disk that is only read is opened for reading', async (t) => {
-  const { driver, config, calls } = await rig(t, { isReadOnly: true });
+test('a disk that is only read is opened for reading, by several VMs too', async (t) => {
+  const { driver, config, folder, calls } = await rig(t, { isReadOnly: true });
   await driver.start(config, RUN);
   assert.match((await calls())[1] ?? '', / --readonly /);
+  const loop = join(folder, 'sys/block/loop0');
+  await mkdir(join(loop, 'loop'), { recursive: true });
+  await mkdir(join(loop, 'holders/dm-0'), { recursive: true });
+  await writeFile(join(loop, 'loop/backing_file'), `${folder}/disk.img\n`);
+  await writeFile(join(loop, 'ro'), '0\n');
+  await writeFile(join(loop, 'holders/dm-0/ro'), '1\n');
+  await driver.start({ ...config, uuid: newUuid() }, RUN);
+  await writeFile(join(loop, 'holders/dm-0/ro'), '0\n');
+  await assert.rejects(driver.start({ ...config, uuid: newUuid() }, RUN), refusedWith(/in use as \/dev\/loop0/));
 });
 
 test('whatever ends a domain closes its disks: a crash, a save, a start that fails or is given up', async (t) => {

@@ -16,11 +16,19 @@ export async function loopDeviceOf(file: string, sysfsRoot = '/sys'): Promise<Lo
   for (const name of names) {
     const backing = await textOf(join(blocks, name, 'loop/backing_file'));
     if (backing !== real) continue;
-    const device = { name: `/dev/${name}`, isReadOnly: (await textOf(join(blocks, name, 'ro'))) === '1' };
+    const device = { name: `/dev/${name}`, isReadOnly: await isOnlyRead(join(blocks, name)) };
     if (!device.isReadOnly) return device;
     found ??= device;
   }
   return found;
+}
+
+/** cryptsetup makes one that could be written to for a disk that is only read; then what stands on it tells. */
+async function isOnlyRead(device: string): Promise<boolean> {
+  if ((await textOf(join(device, 'ro'))) === '1') return true;
+  const holders = await readdir(join(device, 'holders')).catch(() => []);
+  const read = await Promise.all(holders.map((holder) => textOf(join(device, 'holders', holder, 'ro'))));
+  return holders.length > 0 && read.every((ro) => ro === '1');
 }
 
 /** Without the line end; a device that has no file has no such node. */
