@@ -184,6 +184,21 @@ test('a subscriber that closes its side is let go, also when it does so before i
     while (!callers[0]?.signal.aborted) await new Promise((resolve) => setImmediate(resolve));
   }));
 
+test('what comes behind a request, while it is answered, is asked of nobody', () =>
+  withBench(async ({ path, commands, delay }) => {
+    const body = Buffer.from('{"method":"unpause","id":1}');
+    const frame = Buffer.concat([Buffer.of(0, 0, 0, body.length), body]);
+    const answer = Promise.withResolvers<void>();
+    delay.until = answer.promise;
+    const listener = listen(path, frame);
+    while (commands.length === 0) await new Promise((resolve) => setImmediate(resolve));
+    listener.send(frame);
+    for (let turns = 0; turns < 10; turns++) await new Promise((resolve) => setImmediate(resolve));
+    answer.resolve();
+    assert.match(await listener.over(), /^\{"jsonrpc":"2.0","result":null,"id":1\}\n$/);
+    assert.equal(commands.length, 1);
+  }));
+
 test('a subscriber that goes is told nothing more, and its signal says so', () =>
   withBench(async ({ path, callers }) => {
     const listener = listen(path, Buffer.from('subscribe\nsubscribe\n'));
@@ -205,6 +220,7 @@ function listen(path: string, first: Buffer) {
     over: () => over,
     leave: () => socket.destroy(),
     closeSide: () => socket.end(),
+    send: (more: Buffer) => socket.write(more),
     async until(what: RegExp) {
       while (!what.test(heard)) await new Promise((resolve) => socket.once('data', resolve));
     },

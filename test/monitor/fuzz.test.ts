@@ -22,6 +22,9 @@ import { MonitorSocket } from '../../src/monitor/socket.ts';
 const RUNS = Number(process.env['USHER_RUNS'] ?? 4000);
 const SEED = Number(process.env['USHER_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
 const AT_ONCE = 32;
+/** Of the event loop: from one piece to the next, so that each is read by itself; and what is done takes longer than that. */
+const SENDING_TURNS = 3;
+const DOING_TURNS = 5;
 /** However busy the machine is: what takes longer hangs. */
 const HANG_MS = 60_000;
 const UUID = parseUuid('0b7b6e35-6d3c-4b5e-9a6c-0a4e4a1f0c11');
@@ -53,6 +56,7 @@ const SEEDS: readonly Buffer[] = [
   Buffer.from('status\nhelp\nsubscribe\nsubscribe\nstatus\n'),
   ...LINES.map((line) => formatFrame({ jsonrpc: '2.0', ...asRequest(line), id: 1 })),
   formatFrame({ method: 'start', params: { paused: true }, id: 'x' }),
+  Buffer.concat([formatFrame({ method: 'reset', id: 1 }), formatFrame({ method: 'pause', id: 2 })]),
   ...Object.keys(OPERATIONS).map((method) => rpc({ id: 1, method, params: { vm: 'work' } })),
   rpc({ id: 'a', method: 'vm.suspend', params: { vm: 'work', file: '/x' } }),
   rpc({ id: null, method: 'hello', params: { client: 'x', protocol: 1 } }),
@@ -130,7 +134,7 @@ async function openBench() {
     const count = (asked.get(number) ?? 0) + 1;
     asked.set(number, count);
     // More of the input comes while something is done.
-    for (let turns = 0; turns < 2; turns++) await new Promise((turn) => setImmediate(turn));
+    await turns(DOING_TURNS);
     return `did ${count} of ${number}`;
   };
   let connections = 0;
@@ -171,7 +175,7 @@ async function openBench() {
         const client = connect({ path, allowHalfOpen: true }, async () => {
           for (const piece of pieces(input, cut)) {
             client.write(piece);
-            await new Promise((turn) => setImmediate(turn));
+            await turns(SENDING_TURNS);
           }
           if (isRpc) client.write('\n{"id":"the end","method":"hello","params":{"client":"x","protocol":1}}\n');
           else client.end();
@@ -252,6 +256,10 @@ async function openBench() {
       await rm(folder, { recursive: true });
     },
   };
+}
+
+async function turns(count: number): Promise<void> {
+  for (let turn = 0; turn < count; turn++) await new Promise((resolve) => setImmediate(resolve));
 }
 
 /** Two pieces, or, of every tenth input, the first hundred bytes one by one. */

@@ -111,8 +111,16 @@ const CHANGES: readonly Change[] = [
     'src/monitor/framed-session.ts',
     'if (this.#isOver || this.#hasAsked) return;',
     'if (this.#isOver && this.#hasAsked) return;',
-    'test/monitor/fuzz.test.ts',
-    'mutated inputs',
+    'src/monitor/framed-session.test.ts',
+    'what comes behind a request, while it is answered, is asked of nobody',
+  ],
+  [
+    'a subscriber that closes its side early is let go',
+    'src/monitor/framed-session.ts',
+    'if (this.#hasEnded) this.#socket.end();',
+    'if (this.#isOver) this.#socket.end();',
+    'src/monitor/framed-session.test.ts',
+    'a subscriber that closes its side is let go',
   ],
 ];
 
