@@ -9,7 +9,7 @@ import type { Report } from './inside/reporter.ts';
 import { doInside, type InsideRun, insideCargo, tellInside } from './run-inside.ts';
 
 /** An HVM guest boots in 40 s when the machine has nothing else to do, and five do one after the other. */
-const TIMEOUT_MS = 28 * 60_000;
+const TIMEOUT_MS = 45 * 60_000;
 /** The run ends first, so that its host is ended, too. */
 const END_MS = 2 * 60_000;
 /** How often a part is run at most whose guests the emulated processor killed. */
