@@ -17,6 +17,7 @@ import { monitors } from './monitors.ts';
 import { planner } from './planner.ts';
 import { reads } from './reads.ts';
 import { recovery } from './recovery.ts';
+import { replug } from './replug.ts';
 import { routing } from './routing.ts';
 import { saving } from './saving.ts';
 import { xen } from './xen.ts';
@@ -24,7 +25,7 @@ import { xenstore } from './xenstore.ts';
 
 /** The ones that end the daemon come last. */
 const BENCHMARKS: readonly Benchmark[] = [
-  ...[attach, routing, planner, list, reads, monitorSocket, xenstore, saving, xen],
+  ...[attach, replug, routing, planner, list, reads, monitorSocket, xenstore, saving, xen],
   ...[memory, monitors, recovery],
 ];
 
