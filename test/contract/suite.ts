@@ -2,6 +2,8 @@
  * The contract of driver.ts as tests, the same for every driver: `describeDriver('qemu', makeQemuRig)`. What a driver has
  * beyond the contract it tests by itself.
  */
+import { readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { after, before, describe } from 'node:test';
 import { Context } from './context.ts';
 import { testDeaths } from './deaths.ts';
@@ -39,6 +41,12 @@ export function describeDriver(name: string, makeRig: () => Promise<Rig>, parts:
       describe(part, () => {
         before(() => {
           current().needsUsb = needsUsb;
+        });
+        // Saves are as large as memories, and dom0's disk is small.
+        after(async () => {
+          const { folder } = current().rig;
+          const saves = (await readdir(folder)).filter((name) => name.endsWith('.save'));
+          await Promise.all(saves.map((name) => rm(join(folder, name))));
         });
         register(current);
       });
