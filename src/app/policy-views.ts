@@ -1,6 +1,6 @@
 /** Makes the shapes that operations answer with about rules, and asks the policy about the devices that are there. */
 import type { PolicyVerdictView, RuleView, TrialView } from '../api/views.ts';
-import type { StoredTrial } from '../inventory/inventory.ts';
+import type { StoredTrial } from '../inventory/trial-table.ts';
 import { listWords, printable } from '../lib/text.ts';
 import { formatAction, formatRuleRef, type Policy } from '../model/policy.ts';
 import type { PolicyVerdict, RuleReview } from '../model/policy-judge.ts';

@@ -24,9 +24,7 @@ async function stage() {
   const state = { isFull: false, policy: 'tried', told: [] as string[] };
   const trials = new Trials({
     inventory: {
-      trials: () => inventory.trials(),
-      addTrial: (trial) => inventory.addTrial(trial),
-      removeTrial: (id) => inventory.removeTrial(id),
+      trials: inventory.trials,
       holds: () => inventory.holds(),
       putHold: (hold) => inventory.putHold(hold),
       dropHold: (hold) => inventory.dropHold(hold),

@@ -2,7 +2,8 @@
  * Risky changes on trial: each is undone by itself unless a person says in time that all is well. What is on trial is
  * stored: when the daemon dies meanwhile, the next one undoes it.
  */
-import type { Inventory, StoredTrial } from '../inventory/inventory.ts';
+import type { Inventory } from '../inventory/inventory.ts';
+import type { StoredTrial } from '../inventory/trial-table.ts';
 import type { Clock } from '../lib/clock.ts';
 import { asFault, Fault, isFault, messageOf } from '../lib/fault.ts';
 import type { Log } from '../lib/log.ts';
@@ -13,10 +14,7 @@ import { deviceKey } from '../model/usb.ts';
 import { USHER } from './steps.ts';
 
 export interface TrialsOptions {
-  readonly inventory: Pick<
-    Inventory,
-    'trials' | 'addTrial' | 'removeTrial' | 'holds' | 'putHold' | 'dropHold' | 'assignments' | 'removeAssignment'
-  >;
+  readonly inventory: Pick<Inventory, 'trials' | 'holds' | 'putHold' | 'dropHold' | 'assignments' | 'removeAssignment'>;
   readonly audit: AuditTrail;
   readonly clock: Clock;
   readonly log: Log;
@@ -45,14 +43,14 @@ export class Trials {
 
   /** Undoes what a daemon before left on trial: nobody can have confirmed it. */
   async open(): Promise<void> {
-    for (const trial of this.#options.inventory.trials())
+    for (const trial of this.#options.inventory.trials.list())
       await this.#undo(trial, 'the daemon ended before it was confirmed');
   }
 
   /** Puts a change on trial; to be called before it is made. */
   begin(what: string, undo: Undo, seconds: number): StoredTrial {
     const { inventory, clock, publish } = this.#options;
-    const trial = inventory.addTrial({ what, undo, until: clock.now() + seconds * 1000 });
+    const trial = inventory.trials.add({ what, undo, until: clock.now() + seconds * 1000 });
     this.#timers.set(
       trial.id,
       clock.after(seconds * 1000, () => void this.#undo(trial, `nobody confirmed it within ${seconds} s`)),
@@ -63,7 +61,7 @@ export class Trials {
 
   /** Lists what is on trial. */
   list(): readonly StoredTrial[] {
-    return this.#options.inventory.trials();
+    return this.#options.inventory.trials.list();
   }
 
   /** Gives the trial of that number, or all. @throws Fault `trial.not_found` */
@@ -170,7 +168,7 @@ export class Trials {
   #forget(id: number): void {
     this.#timers.get(id)?.();
     this.#timers.delete(id);
-    this.#options.inventory.removeTrial(id);
+    this.#options.inventory.trials.remove(id);
   }
 }
 

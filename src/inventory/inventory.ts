@@ -8,7 +8,7 @@ import { type Clock, systemClock } from '../lib/clock.ts';
 import { Fault, isFault } from '../lib/fault.ts';
 import { type Database, openDatabase, type Statement } from '../lib/sqlite.ts';
 import { nearest, printable } from '../lib/text.ts';
-import { type Assignment, formatDevicePattern, type Hold, type Question, type Undo } from '../model/assignment.ts';
+import { type Assignment, formatDevicePattern, type Hold, type Question } from '../model/assignment.ts';
 import { isUuid, newUuid, parseUuid, parseVmName, type VmUuid } from '../model/ids.ts';
 import { deviceKey } from '../model/usb.ts';
 import type { DriverName, VmConfig, VmRecord } from '../model/vm.ts';
@@ -17,6 +17,7 @@ import { PlaceTable } from './place-table.ts';
 import { QuestionTable } from './question-table.ts';
 import { MIGRATIONS } from './schema.ts';
 import { SoftwareDevices } from './software-devices.ts';
+import { TrialTable } from './trial-table.ts';
 import { configOf, type Looks, parseContent, readVmFile, refusedChanges } from './vm-file.ts';
 import { VmTable } from './vm-table.ts';
 import { WishTable } from './wish-table.ts';
@@ -44,21 +45,6 @@ export interface DraftedVm {
   readonly warnings: readonly string[];
 }
 
-/** A change that is undone unless it is confirmed; `until` in milliseconds since 1970. */
-export interface StoredTrial {
-  readonly id: number;
-  readonly what: string;
-  readonly undo: Undo;
-  readonly until: number;
-}
-
-interface TrialRow {
-  readonly id: number;
-  readonly what: string;
-  readonly undo: string;
-  readonly until: number;
-}
-
 /** What a monitor keeps; written as a whole, on the disk when `write` returns. */
 export type PowerMemory = Pick<VmRecord, 'wanted' | 'wantedBoot' | 'suspendFile'>;
 
@@ -74,6 +60,8 @@ export class Inventory {
   readonly softwareDevices: SoftwareDevices;
   /** Where devices may be in VMs that cannot be observed yet. */
   readonly places: PlaceTable;
+  /** The changes that are on trial. */
+  readonly trials: TrialTable;
   readonly #database: Database;
   readonly #options: InventoryOptions;
   readonly #clock: Clock;
@@ -101,6 +89,7 @@ export class Inventory {
     });
     this.#dataVersion = this.#database.prepare('PRAGMA data_version');
     this.places = new PlaceTable(this.#database);
+    this.trials = new TrialTable(this.#database);
     this.softwareDevices = new SoftwareDevices(this.#database, () => this.#tell('software devices'));
   }
 
@@ -445,21 +434,6 @@ export class Inventory {
 
   writeNote(key: string, value: string): void {
     this.#database.prepare('INSERT OR REPLACE INTO note (key, value) VALUES (?, ?)').run(key, value);
-  }
-
-  /** Lists the changes that are on trial, the oldest first. */
-  trials(): readonly StoredTrial[] {
-    const rows = this.#database.prepare<TrialRow>('SELECT id, what, undo, until FROM trial ORDER BY id').all();
-    return rows.map(({ undo, ...row }) => ({ ...row, undo: JSON.parse(undo) as StoredTrial['undo'] }));
-  }
-
-  addTrial({ what, undo, until }: Omit<StoredTrial, 'id'>): StoredTrial {
-    const insert = this.#database.prepare('INSERT INTO trial (what, undo, until) VALUES (?, ?, ?)');
-    return { id: insert.run(what, JSON.stringify(undo), until).lastId, what, undo, until };
-  }
-
-  removeTrial(id: number): void {
-    this.#database.prepare('DELETE FROM trial WHERE id = ?').run(id);
   }
 
   /** Calls the listener after each change that this process made, until the function it returns is called. */

@@ -2,7 +2,7 @@
  * Attaching and detaching by hand: a hold is put, the router does the rest, and the answer waits for it. When it cannot
  * be done, the hold is as it was before, unless somebody else has put another meanwhile.
  */
-import type { StoredTrial } from '../../inventory/inventory.ts';
+import type { StoredTrial } from '../../inventory/trial-table.ts';
 import { Fault } from '../../lib/fault.ts';
 import type { Hold } from '../../model/assignment.ts';
 import { HOST_BACKEND } from '../../model/ids.ts';
