@@ -46,6 +46,7 @@ export const monitors: Benchmark = {
     try {
       const indexes = [...Array(FLEET_VMS).keys()];
       const paths = indexes.map((i) => vmSocketPath(home.places, populationUuid(i)));
+      await Promise.all(paths.map(runs)); // The daemon serves before it has made the last socket.
       const together = await Promise.all(paths.map((path) => TextClient.connect(path)));
       const each = await Promise.all(apart.paths.map((path) => TextClient.connect(path)));
       try {
