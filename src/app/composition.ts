@@ -310,10 +310,17 @@ function timingOf(settings: Settings): MonitorTiming {
 function driverMakers(options: CompositionOptions): DriverMakers {
   const { places, settings, clock = systemClock, log, only } = options;
   const debugged = (driver: Driver) => withDebugLog(driver, { folder: places.logsFolder, clock, log });
+  const isApart = (uuid: VmUuid) => only === undefined && isFileLocked(vmLockPath(places, uuid));
   /** Logged as it was asked for: with the disks as the config names them. */
   const whole = (driver: Driver) =>
     debugged(
-      withEncryptedDisks(driver, { folder: join(places.runtimeFolder, 'disks', driver.name), only, clock, log }),
+      withEncryptedDisks(driver, {
+        folder: join(places.runtimeFolder, 'disks', driver.name),
+        only,
+        isApart,
+        clock,
+        log,
+      }),
     );
   const makers: DriverMakers = {
     async qemu() {
@@ -324,7 +331,6 @@ function driverMakers(options: CompositionOptions): DriverMakers {
     },
     async xen() {
       const { XenDriver } = await import('../hypervisor/xen/driver.ts');
-      const isApart = (uuid: VmUuid) => only === undefined && isFileLocked(vmLockPath(places, uuid));
       return whole(new XenDriver({ runtimeDir: xenFolder(places), stateDir: places.logsFolder, only, isApart, log }));
     },
   };

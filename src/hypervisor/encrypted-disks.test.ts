@@ -69,7 +69,7 @@ interface Rig {
   /** What cryptsetup was asked for since the last question. */
   calls(): Promise<string[]>;
   /** Another daemon, with the same domains. */
-  again(): Driver;
+  again(more?: { readonly isApart: (uuid: string) => boolean }): Driver;
   /** Names of what is open. */
   open(): Promise<string[]>;
 }
@@ -89,7 +89,7 @@ async function rig(t: TestContext, more: Partial<DiskConfig> = {}): Promise<Rig>
   const plain = { path: image ?? '', format: 'raw', target: 'hdb', isReadOnly: false, kind: 'disk' } as const;
   const disks: DiskConfig[] = [plain, { ...plain, target: 'hda', encryption, ...more }];
   const domains = new Domains();
-  const again = (): Driver =>
+  const again: Rig['again'] = (options = { isApart: () => false }) =>
     withEncryptedDisks(domains as unknown as Driver, {
       folder: join(folder, 'notes'),
       clock: systemClock,
@@ -97,6 +97,7 @@ async function rig(t: TestContext, more: Partial<DiskConfig> = {}): Promise<Rig>
       binary,
       mapperFolder: join(folder, 'mapper'),
       sysfsRoot: join(folder, 'sys'),
+      ...options,
     });
   return {
     ...{ folder, domains, driver: again(), again },
@@ -218,6 +219,23 @@ test('the next daemon closes what a killed one left, and nothing that is in a do
     (await open()).length === 3 ? undefined : true,
   );
   assert.deepEqual((await open()).sort(), [foreign, `usher-${other.uuid}-hdc`].sort());
+});
+
+test('what another process cares for is closed only when that one has gone', async (t) => {
+  const all = await rig(t);
+  const { driver, domains, config, again, open } = all;
+  await driver.start(config, RUN);
+  domains.there.delete(config.uuid); // As before its domain is there.
+  let isApart = true;
+  let looks = 0;
+  const daemon = again({ isApart: () => ++looks > 0 && isApart });
+  await daemon.list();
+  await pollUntil({ what: 'A look', timeoutMs: 10_000, everyMs: 5 }, async () => (looks > 0 ? true : undefined));
+  await daemon.destroy(config.uuid);
+  assert.equal((await open()).length, 1);
+  isApart = false;
+  await daemon.list();
+  await untilClosed(all);
 });
 
 test('a mapping that nobody noted is closed before the disk is opened again', async (t) => {

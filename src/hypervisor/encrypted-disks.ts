@@ -22,6 +22,8 @@ export interface EncryptedDisksOptions {
   readonly folder: string;
   /** The one VM whose notes are ours, in a folder that others have theirs in. Default: all. */
   readonly only?: VmUuid | undefined;
+  /** Whether another process of ours cares for a VM, which may be about to start it: its disks are left to that one. */
+  readonly isApart?: ((uuid: VmUuid) => boolean) | undefined;
   readonly clock: Clock;
   readonly log: Log;
   /** As `CryptsetupOptions` have them. */
@@ -201,8 +203,9 @@ class EncryptedDisks {
 
   /** For the VM's turn. Never throws: what cannot be closed keeps its note. */
   async #closeUnlessThere(uuid: VmUuid): Promise<void> {
-    const { log } = this.#options;
+    const { log, isApart } = this.#options;
     const folder = join(this.#options.folder, uuid);
+    if (isApart?.(uuid) === true) return;
     try {
       if ((await this.#driver.find(uuid)) !== undefined) return;
       for (const target of await targetsIn(folder)) await this.#cryptsetup.close(nameOf(uuid, target));

@@ -13,7 +13,7 @@ import { type Figure, figure } from './figures.ts';
 import { FLEET_VMS } from './fleet.ts';
 import { startPeer } from './peers/peer.ts';
 import { measureInTurns } from './statistics.ts';
-import { ANSWER, TextClient } from './text-client.ts';
+import { ANSWER, oneAtATime, TextClient } from './text-client.ts';
 
 /** In turns of so many requests, so that each server is warm when it is measured. */
 const BLOCK = 200;
@@ -49,16 +49,7 @@ export const monitorSocket: Benchmark = {
 };
 
 async function oneInFlight(ours: readonly TextClient[], floor: readonly TextClient[]): Promise<Figure[]> {
-  const block = (clients: readonly TextClient[]) => async (round: number) => {
-    const samples: number[] = [];
-    for (let i = 0; i < BLOCK; i++) {
-      const start = performance.now();
-      await (clients[(round * BLOCK + i) % clients.length] as TextClient).ask();
-      samples.push(performance.now() - start);
-    }
-    return samples;
-  };
-  const measures = { ours: block(ours), floor: block(floor) };
+  const measures = { ours: oneAtATime(ours, BLOCK), floor: oneAtATime(floor, BLOCK) };
   const samples = await measureInTurns(measures, { rounds: BLOCKS, warmUps: WARM_UP_BLOCKS });
   return [
     figure(`monitor socket, ${ours.length} clients, one request in flight`, 'ms', samples.ours.flat(), {

@@ -20,7 +20,7 @@ import { FLEET_VMS } from './fleet.ts';
 import { Home, ROOT } from './home.ts';
 import { memoryOf } from './process-memory.ts';
 import { measureInTurns } from './statistics.ts';
-import { TextClient } from './text-client.ts';
+import { oneAtATime, TextClient } from './text-client.ts';
 
 const PROCESSES = 20;
 const SETTLE_MS = 3_000;
@@ -99,16 +99,7 @@ async function memory(
 }
 
 async function oneInFlight(together: readonly TextClient[], apart: readonly TextClient[]): Promise<Figure> {
-  const block = (clients: readonly TextClient[]) => async (round: number) => {
-    const samples: number[] = [];
-    for (let i = 0; i < BLOCK; i++) {
-      const start = performance.now();
-      await (clients[(round * BLOCK + i) % clients.length] as TextClient).ask();
-      samples.push(performance.now() - start);
-    }
-    return samples;
-  };
-  const measures = { together: block(together), apart: block(apart) };
+  const measures = { together: oneAtATime(together, BLOCK), apart: oneAtATime(apart, BLOCK) };
   const samples = await measureInTurns(measures, { rounds: BLOCKS, warmUps: WARM_UP_BLOCKS });
   return figure(`command to a monitor, ${FLEET_VMS} in one process, one in flight`, 'ms', samples.together.flat(), {
     floor: { what: `${PROCESSES} processes of one`, samples: samples.apart.flat() },

@@ -44,3 +44,16 @@ export class TextClient {
     else this.#answered?.reject(new Error(`the answer was ${JSON.stringify(this.#heard.slice(0, 200))}`));
   }
 }
+
+/** Gives a measure of `count` requests, one in flight, of which each round goes on with the next clients; in milliseconds each. */
+export function oneAtATime(clients: readonly TextClient[], count: number): (round: number) => Promise<number[]> {
+  return async (round) => {
+    const samples: number[] = [];
+    for (let i = 0; i < count; i++) {
+      const start = performance.now();
+      await (clients[(round * count + i) % clients.length] as TextClient).ask();
+      samples.push(performance.now() - start);
+    }
+    return samples;
+  };
+}

@@ -8,7 +8,7 @@ import { DIST } from './dom0-usher.ts';
 import type { Report } from './inside/reporter.ts';
 import { doInside, type InsideRun, insideCargo, tellInside } from './run-inside.ts';
 
-/** An HVM guest boots in 40 s when the machine has nothing else to do, and five do one after the other. */
+/** An HVM guest boots in one to two and a half minutes, and five do one after the other. */
 const TIMEOUT_MS = 45 * 60_000;
 /** The run ends first, so that its host is ended, too. */
 const END_MS = 2 * 60_000;
