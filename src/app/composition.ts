@@ -207,7 +207,7 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     },
   });
 
-  const notified = new NotifySockets({ configOf: (vm) => inventory.notifyOf(vm), clock, log });
+  const notified = new NotifySockets({ configOf: (vm) => inventory.configs.notifyOf(vm), clock, log });
   const unsubscribe = events.subscribe((event) => notified.take(event));
   const sockets: MonitorSockets = new MonitorSockets({
     notified,

@@ -45,7 +45,7 @@ export function deviceFinder({ router, virtualPorts, inventory }: Engine): Devic
     },
     controllersOf(vm) {
       try {
-        return plannedControllers(inventory.storedConfig(vm));
+        return plannedControllers(inventory.configs.stored(vm));
       } catch (error) {
         if (!isFault(error)) throw error;
         return [];

@@ -266,7 +266,7 @@ export class Fleet {
       timing,
       log,
       loadConfig: async () => {
-        const loaded = await inventory.loadConfig(uuid);
+        const loaded = await inventory.configs.load(uuid);
         for (const warning of loaded.warnings) warn(warning);
         onConfig(loaded.config);
         return loaded;

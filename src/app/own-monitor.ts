@@ -133,7 +133,7 @@ async function takeRecord(
 ): Promise<VmRecord> {
   const before = inventory.listVms().find((vm) => vm.uuid === uuid);
   if (before !== undefined && (isAdopting || before.suspendFile !== undefined)) {
-    await inventory.rereadConfig(uuid, file, 'at text alone');
+    await inventory.configs.reread(uuid, file, 'at text alone');
     return inventory.findVm(uuid);
   }
   if (before !== undefined) inventory.removeVm(uuid);

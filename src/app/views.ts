@@ -22,7 +22,7 @@ import type { Stranger } from './strangers.ts';
 /** Gives a VM's row. */
 export function vmView({ inventory, fleet }: Engine, record: VmRecord): VmView {
   const { uuid, name, driver, autostart } = record;
-  const { memoryMiB, vcpus } = inventory.summaryOf(uuid);
+  const { memoryMiB, vcpus } = inventory.configs.summaryOf(uuid);
   const domain = fleet.domainOf(uuid);
   return {
     name,
@@ -54,7 +54,7 @@ export async function vmDetails(engine: Engine, record: VmRecord): Promise<VmDet
   const { uuid, path, suspendFile } = record;
   const domain = fleet.domainOf(uuid);
   const console = (await fleet.driverOf(uuid)).consoleOf(uuid);
-  const config: VmConfig = inventory.storedConfig(uuid);
+  const config: VmConfig = inventory.configs.stored(uuid);
   return {
     ...vmView(engine, record),
     ...(path === undefined ? {} : { path }),

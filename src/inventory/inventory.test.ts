@@ -46,7 +46,7 @@ test('a file is held against the driver that the VM has, when it comes in and at
   const { record, warnings } = await inventory.createVm({ path });
   assert.match(warnings.join(), /b\.vm:3:1: "virtmode" is ignored with simulator/);
   writeFileSync(path, 'driver = qemu\nusbctrl = type=qusb\n');
-  const loaded = await inventory.loadConfig(record.uuid);
+  const loaded = await inventory.configs.load(record.uuid);
   assert.equal(loaded.config.usbControllers[0]?.type, 'qusb', 'the VM keeps its driver, which has them');
 });
 
@@ -56,13 +56,13 @@ test('a disk whose key is missing is refused when it comes in; later its VM is k
   const path = write('c.vm', `disk = /x:file:sda:w:disk:key-file=${key}\n`);
   const { record } = await inventory.createVm({ path });
   unlinkSync(key);
-  const loaded = await inventory.loadConfig(record.uuid);
+  const loaded = await inventory.configs.load(record.uuid);
   assert.deepEqual([loaded.config.disks[0]?.encryption?.keyFile, loaded.warnings], [key, []]);
   const missing = (error: unknown) =>
     isFault(error, 'config.invalid') && /c\.vm:1:27: The disk sda .* is not there\.$/.test(error.message);
-  await assert.rejects(inventory.rereadConfig(record.uuid), missing);
-  assert.deepEqual(await inventory.rereadConfig(record.uuid, path, 'at text alone'), []);
-  await assert.rejects(inventory.changeConfig(record.uuid, { key: 'memory', value: '64' }), missing);
+  await assert.rejects(inventory.configs.reread(record.uuid), missing);
+  assert.deepEqual(await inventory.configs.reread(record.uuid, path, 'at text alone'), []);
+  await assert.rejects(inventory.configs.change(record.uuid, { key: 'memory', value: '64' }), missing);
   inventory.removeVm(record.uuid);
   await assert.rejects(inventory.createVm({ path }), missing);
 });
@@ -77,15 +77,15 @@ test('takes a VM in from its file, and finds it by name and by uuid after a rest
   assert.deepEqual(again.findVm('work'), record);
   assert.deepEqual(again.findVm(UUID.toUpperCase()), record);
   assert.deepEqual(again.listVms(), [record]);
-  assert.equal(again.summaryOf(record.uuid).memoryMiB, 512);
-  assert.equal(again.storedConfig(record.uuid).disks[0]?.path, join(folder, 'root.img'));
+  assert.equal(again.configs.summaryOf(record.uuid).memoryMiB, 512);
+  assert.equal(again.configs.stored(record.uuid).disks[0]?.path, join(folder, 'root.img'));
   assert.equal(statSync(join(folder, 'usher.db')).mode & 0o777, 0o600);
 });
 
 test('makes a uuid up once, and keeps it', async () => {
   const path = write('play.vm', 'memory = 64\n');
   const { record } = await open().createVm({ path });
-  const { config } = await open().loadConfig(record.uuid);
+  const { config } = await open().configs.load(record.uuid);
   assert.equal(config.uuid, record.uuid);
   assert.equal(config.name, 'play');
 });
@@ -95,7 +95,7 @@ test('takes content without a file, and a name that wins', async () => {
   const { record } = await inventory.createVm({ content: 'name = inner\nkernel = /k\n', name: 'outer' });
   assert.equal(record.name, 'outer');
   assert.equal(record.path, undefined);
-  assert.equal((await inventory.loadConfig(record.uuid)).config.name, 'outer');
+  assert.equal((await inventory.configs.load(record.uuid)).config.name, 'outer');
   assert.match((await inventory.createVm({ content: '' })).record.name, /^vm-[0-9a-f]{8}$/);
 });
 
@@ -133,27 +133,27 @@ test('reads the file again at each start; a broken or missing one leaves the las
   const path = write('work.vm', 'memory = 64\n');
   const { uuid } = (await inventory.createVm({ path })).record;
   writeFileSync(path, 'memory = 128\n');
-  assert.equal((await inventory.loadConfig(uuid)).config.memoryMiB, 128);
+  assert.equal((await inventory.configs.load(uuid)).config.memoryMiB, 128);
   writeFileSync(path, 'memory = much\n');
-  const broken = await inventory.loadConfig(uuid);
+  const broken = await inventory.configs.load(uuid);
   assert.equal(broken.config.memoryMiB, 128);
   assert.match(broken.warnings.join(), /:1:10: "memory" is a whole number.*\nThe last good content/);
   unlinkSync(path);
-  const missing = await open().loadConfig(uuid);
+  const missing = await open().configs.load(uuid);
   assert.equal(missing.config.memoryMiB, 128);
   assert.match(missing.warnings.join(), /cannot be read/);
   writeFileSync(path, 'memory = 256\n');
-  assert.deepEqual(await inventory.loadConfig(uuid), { config: inventory.storedConfig(uuid), warnings: [] });
-  assert.equal(inventory.summaryOf(uuid).memoryMiB, 256);
+  assert.deepEqual(await inventory.configs.load(uuid), { config: inventory.configs.stored(uuid), warnings: [] });
+  assert.equal(inventory.configs.summaryOf(uuid).memoryMiB, 256);
 });
 
 test('a VM keeps its uuid, name and driver whatever its file says later', async () => {
   const inventory = open();
   const path = write('work.vm', `uuid = ${UUID}\nname = work\n`);
   const { record } = await inventory.createVm({ path, name: 'byhand' });
-  assert.deepEqual((await inventory.loadConfig(record.uuid)).warnings, []);
+  assert.deepEqual((await inventory.configs.load(record.uuid)).warnings, []);
   writeFileSync(path, `uuid = ${newUuid()}\nname = other\ndriver = xen\n`);
-  const { config, warnings } = await inventory.loadConfig(record.uuid);
+  const { config, warnings } = await inventory.configs.load(record.uuid);
   assert.deepEqual([config.uuid, config.name, config.driver], [UUID, 'byhand', 'simulator']);
   assert.equal(warnings.length, 3);
   assert.match(warnings[0] ?? '', /now has the uuid/);

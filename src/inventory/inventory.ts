@@ -2,23 +2,22 @@
  * The inventory: what is kept of VMs, of people's wishes about devices, and of software devices, in usher.db. What is the
  * case now (domains, attachments) is observed; of it is only kept where devices may be that nobody can see yet.
  */
-import { type ConfigChange, changedText } from '../config/changed-text.ts';
 import { nameFromFile } from '../config/xenvm-file.ts';
 import { type Clock, systemClock } from '../lib/clock.ts';
-import { Fault, isFault } from '../lib/fault.ts';
+import { Fault } from '../lib/fault.ts';
 import { type Database, openDatabase, type Statement } from '../lib/sqlite.ts';
 import { nearest, printable } from '../lib/text.ts';
 import { type Assignment, formatDevicePattern, type Hold, type Question } from '../model/assignment.ts';
 import { isUuid, newUuid, parseUuid, parseVmName, type VmUuid } from '../model/ids.ts';
 import { deviceKey } from '../model/usb.ts';
-import type { DriverName, VmConfig, VmRecord } from '../model/vm.ts';
-import { addChange, listSettings, NextConfigs, type NextSetting } from './next-config.ts';
+import type { DriverName, VmRecord } from '../model/vm.ts';
 import { PlaceTable } from './place-table.ts';
 import { QuestionTable } from './question-table.ts';
 import { MIGRATIONS } from './schema.ts';
 import { SoftwareDevices } from './software-devices.ts';
 import { TrialTable } from './trial-table.ts';
-import { configOf, type Looks, parseContent, readVmFile, refusedChanges } from './vm-file.ts';
+import { VmConfigs } from './vm-configs.ts';
+import { parseContent, readVmFile } from './vm-file.ts';
 import { VmTable } from './vm-table.ts';
 import { WishTable } from './wish-table.ts';
 
@@ -56,6 +55,8 @@ export type InventoryChange = 'vms' | 'wishes' | 'software devices';
  * processes may write too: what they wrote is seen at the next list, search or change.
  */
 export class Inventory {
+  /** The configs of the VMs: of the next start, and by the last good content. */
+  readonly configs: VmConfigs;
   /** The store of the backend `virtual`. */
   readonly softwareDevices: SoftwareDevices;
   /** Where devices may be in VMs that cannot be observed yet. */
@@ -68,11 +69,8 @@ export class Inventory {
   readonly #vms: VmTable;
   readonly #wishes: WishTable;
   readonly #questions: QuestionTable;
-  readonly #next: NextConfigs;
   readonly #dataVersion: Statement<{ readonly data_version: number }>;
   readonly #listeners = new Set<(change: InventoryChange) => void>();
-  /** By uuid, with the content that it was made of. */
-  readonly #configs = new Map<VmUuid, { readonly content: string; readonly config: VmConfig }>();
   #seenVersion: number | undefined;
 
   /** Opens the inventory. @throws Fault as `openDatabase` */
@@ -83,11 +81,17 @@ export class Inventory {
     this.#vms = new VmTable(this.#database);
     this.#wishes = new WishTable(this.#database);
     this.#questions = new QuestionTable(this.#database);
-    this.#next = new NextConfigs({
-      read: (key) => this.readNote(key),
-      write: (key, value) => this.writeNote(key, value),
-    });
     this.#dataVersion = this.#database.prepare('PRAGMA data_version');
+    this.configs = new VmConfigs({
+      notes: { read: (key) => this.readNote(key), write: (key, value) => this.writeNote(key, value) },
+      find: (uuid) => this.findVm(uuid),
+      recordOf: (uuid) => this.#recordOf(uuid),
+      change: (uuid, patch, alongWith) =>
+        this.#change('vms', () => {
+          alongWith();
+          this.#vms.put({ ...this.#recordOf(uuid), ...patch });
+        }),
+    });
     this.places = new PlaceTable(this.#database);
     this.trials = new TrialTable(this.#database);
     this.softwareDevices = new SoftwareDevices(this.#database, () => this.#tell('software devices'));
@@ -170,137 +174,11 @@ export class Inventory {
   removeVm(uuid: VmUuid): void {
     this.#change('vms', () => {
       this.#vms.delete(this.#recordOf(uuid));
-      this.#next.put(uuid, []);
+      this.configs.forgetChanges(uuid);
       this.#wishes.forget();
     });
-    this.#configs.delete(uuid);
+    this.configs.forget(uuid);
     this.#tell('wishes');
-  }
-
-  /**
-   * Gives the config of a VM for its next start: its file is read again, with the changes that were made beside it; when it
-   * is gone or broken its last good content serves, with a warning. @throws Fault `vm.not_found`, `config.invalid` when even
-   * that is of no use
-   */
-  async loadConfig(uuid: VmUuid): Promise<{ readonly config: VmConfig; readonly warnings: readonly string[] }> {
-    const { path } = this.findVm(uuid);
-    if (path === undefined) return { config: this.storedConfig(uuid), warnings: [] };
-    try {
-      const { content, config, warnings } = this.#parse(
-        uuid,
-        changedText(await readVmFile(path), this.#next.changesOf(uuid)),
-        path,
-      );
-      this.#keep(uuid, content, path);
-      return { config, warnings };
-    } catch (error) {
-      return { config: this.storedConfig(uuid), warnings: [this.#servesInstead(error, path)] };
-    }
-  }
-
-  /**
-   * Changes a setting of the next config of a VM; its file stays as it is. What makes no config changes nothing.
-   * @throws Fault `vm.not_found`, `config.no_key`, `params.invalid`, `config.invalid`, `file.unreadable`
-   */
-  async changeConfig(uuid: VmUuid, change: ConfigChange): Promise<readonly string[]> {
-    const { path, content } = this.findVm(uuid);
-    // Without a file that it could be kept beside, the content itself is changed.
-    const changes = addChange(path === undefined ? [] : this.#next.changesOf(uuid), change);
-    const text = path === undefined ? content : await readVmFile(path);
-    const parsed = this.#parse(uuid, changedText(text, changes), path, 'at keys');
-    this.#keep(uuid, parsed.content, path, path === undefined ? [] : changes);
-    return parsed.warnings;
-  }
-
-  /**
-   * Forgets the changes, and reads the VM's file again, or another that is its file from now on. A file that is of no use
-   * changes nothing. @throws Fault `vm.not_found`, `params.invalid`, `config.invalid`, `file.unreadable`
-   */
-  async rereadConfig(uuid: VmUuid, newPath?: string, looks: Looks = 'at keys'): Promise<readonly string[]> {
-    const path = newPath ?? this.findVm(uuid).path;
-    if (path === undefined) {
-      throw new Fault('params.invalid', { field: 'path', what: 'the VM was made without a file' });
-    }
-    const parsed = this.#parse(uuid, await readVmFile(path), path, looks);
-    this.#keep(uuid, parsed.content, path, []);
-    return parsed.warnings;
-  }
-
-  /**
-   * Lists the next config of a VM, a line each, by its file as it is now. Keeps nothing of it.
-   * @throws Fault `vm.not_found`, `config.no_key`, `config.invalid`
-   */
-  async nextSettings(
-    uuid: VmUuid,
-    key?: string,
-  ): Promise<{ settings: readonly NextSetting[]; warnings: readonly string[] }> {
-    const { path } = this.findVm(uuid);
-    const changes = this.#next.changesOf(uuid);
-    const list = (config: VmConfig) => listSettings(config, changes, key);
-    if (path === undefined) return { settings: list(this.storedConfig(uuid)), warnings: [] };
-    let parsed: { readonly config: VmConfig; readonly warnings: readonly string[] };
-    try {
-      parsed = this.#parse(uuid, changedText(await readVmFile(path), changes), path);
-    } catch (error) {
-      return { settings: list(this.storedConfig(uuid)), warnings: [this.#servesInstead(error, path)] };
-    }
-    return { settings: list(parsed.config), warnings: parsed.warnings };
-  }
-
-  /** Makes the config of a VM out of a text. @throws Fault `vm.not_found`, `config.invalid` */
-  #parse(uuid: VmUuid, content: string, path: string | undefined, looks?: Looks) {
-    const record = this.findVm(uuid);
-    const { settings, warnings } = parseContent(content, path, () => record.driver, looks);
-    const refused = refusedChanges(record, settings, this.#settingsOf(record));
-    return { content, config: configOf(record, settings), warnings: [...warnings, ...refused] };
-  }
-
-  /** Keeps a good content, with the changes that it has over its file when they are others than before. */
-  #keep(uuid: VmUuid, content: string, path: string | undefined, changes?: readonly ConfigChange[]): void {
-    const before = this.#recordOf(uuid);
-    if (changes === undefined && content === before.content && path === before.path) return;
-    this.#change('vms', () => {
-      if (changes !== undefined) this.#next.put(uuid, changes);
-      this.#vms.put({ ...this.#recordOf(uuid), ...(path === undefined ? {} : { path }), content });
-    });
-  }
-
-  /** Says that a file is of no use and what holds instead. @throws what is no fault of the file */
-  #servesInstead(error: unknown, path: string): string {
-    if (!isFault(error, 'file.unreadable', 'config.invalid')) throw error;
-    return `${error.message}\nThe last good content of ${path} serves instead.`;
-  }
-
-  /** Gives the config by the last good content. @throws Fault `vm.not_found`, `config.invalid` */
-  storedConfig(uuid: VmUuid): VmConfig {
-    const record = this.#recordOf(uuid);
-    const known = this.#configs.get(uuid);
-    if (known !== undefined && known.content === record.content) return known.config;
-    const config = configOf(record, parseContent(record.content, record.path).settings);
-    this.#configs.set(uuid, { content: record.content, config });
-    return config;
-  }
-
-  /** Gives what lists show of a config; zeros for content that another version wrote and this one cannot read. */
-  summaryOf(uuid: VmUuid): Pick<VmConfig, 'memoryMiB' | 'vcpus'> {
-    try {
-      return this.storedConfig(uuid);
-    } catch (error) {
-      if (!isFault(error, 'config.invalid')) throw error;
-      return { memoryMiB: 0, vcpus: 0 };
-    }
-  }
-
-  /** Gives whom the config by the last good content has told of the VM; nobody if it cannot be read. */
-  notifyOf(uuid: VmUuid): VmConfig['notify'] {
-    // Most name nobody, and to parse those of a thousand VMs at a start of the daemon takes its time.
-    if (!this.#recordOf(uuid).content.includes('notify')) return undefined;
-    try {
-      return this.storedConfig(uuid).notify;
-    } catch (error) {
-      if (!isFault(error, 'config.invalid')) throw error;
-      return undefined;
-    }
   }
 
   /** Gives what a VM's monitor keeps across restarts of the daemon. */
@@ -451,15 +329,6 @@ export class Inventory {
     const record = this.#vms.get(uuid);
     if (record === undefined) throw new Fault('vm.not_found', { vm: uuid }, { hint: 'See: usher vm list' });
     return record;
-  }
-
-  #settingsOf(record: VmRecord) {
-    try {
-      return parseContent(record.content, record.path).settings;
-    } catch (error) {
-      if (!isFault(error, 'config.invalid')) throw error;
-      return {};
-    }
   }
 
   #change<T>(what: InventoryChange, work: () => T): T {

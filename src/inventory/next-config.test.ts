@@ -27,26 +27,26 @@ test('what is set holds at the next start and over a restart of the daemon, and 
   writeFileSync(path, TEXT);
   const inventory = open('set');
   const { uuid } = (await inventory.createVm({ path })).record;
-  await inventory.changeConfig(uuid, { key: 'memory', value: '128' });
-  await inventory.changeConfig(uuid, { key: 'disk', value: '/b:file:hdb:w:disk', isAdded: true });
+  await inventory.configs.change(uuid, { key: 'memory', value: '128' });
+  await inventory.configs.change(uuid, { key: 'disk', value: '/b:file:hdb:w:disk', isAdded: true });
   for (const one of [inventory, open('set')]) {
-    const { config } = await one.loadConfig(uuid);
+    const { config } = await one.configs.load(uuid);
     assert.deepEqual(
       [config.memoryMiB, config.vcpus, config.disks.map(({ target }) => target)],
       [128, 2, ['hda', 'hdb']],
     );
-    assert.deepEqual((await one.nextSettings(uuid, 'memory')).settings, [
+    assert.deepEqual((await one.configs.next(uuid, 'memory')).settings, [
       { key: 'memory', value: '128', isChanged: true },
     ]);
-    assert.deepEqual((await one.nextSettings(uuid, 'vcpus')).settings, [{ key: 'vcpus', value: '2' }]);
-    assert.equal((await one.nextSettings(uuid, 'disk')).settings.length, 2);
+    assert.deepEqual((await one.configs.next(uuid, 'vcpus')).settings, [{ key: 'vcpus', value: '2' }]);
+    assert.equal((await one.configs.next(uuid, 'disk')).settings.length, 2);
   }
   assert.equal(readFileSync(path, 'utf8'), TEXT);
   writeFileSync(path, TEXT.replace('vcpus = 2', 'vcpus = 3'));
-  assert.deepEqual((await inventory.nextSettings(uuid, 'vcpus')).settings, [{ key: 'vcpus', value: '3' }]);
-  assert.equal((await inventory.loadConfig(uuid)).config.memoryMiB, 128);
+  assert.deepEqual((await inventory.configs.next(uuid, 'vcpus')).settings, [{ key: 'vcpus', value: '3' }]);
+  assert.equal((await inventory.configs.load(uuid)).config.memoryMiB, 128);
   unlinkSync(path);
-  const { config, warnings } = await inventory.loadConfig(uuid);
+  const { config, warnings } = await inventory.configs.load(uuid);
   assert.deepEqual([config.memoryMiB, config.disks.length], [128, 2], 'the last good content has the changes, once');
   assert.match(warnings.join(), /serves instead/);
 });
@@ -57,14 +57,14 @@ test('to read the file again, or another, forgets what was set; a broken one cha
   writeFileSync(other, 'memory = nonsense\n');
   const inventory = open('reread');
   const { uuid } = (await inventory.createVm({ path })).record;
-  await inventory.changeConfig(uuid, { key: 'memory', value: '128' });
-  await assert.rejects(inventory.rereadConfig(uuid, other), has('config.invalid'));
-  assert.equal((await inventory.loadConfig(uuid)).config.memoryMiB, 128);
-  await inventory.rereadConfig(uuid);
-  assert.equal((await inventory.loadConfig(uuid)).config.memoryMiB, 64);
+  await inventory.configs.change(uuid, { key: 'memory', value: '128' });
+  await assert.rejects(inventory.configs.reread(uuid, other), has('config.invalid'));
+  assert.equal((await inventory.configs.load(uuid)).config.memoryMiB, 128);
+  await inventory.configs.reread(uuid);
+  assert.equal((await inventory.configs.load(uuid)).config.memoryMiB, 64);
   writeFileSync(other, 'memory = 32\n');
-  await inventory.rereadConfig(uuid, other);
-  assert.deepEqual([inventory.findVm(uuid).path, (await inventory.loadConfig(uuid)).config.memoryMiB], [other, 32]);
+  await inventory.configs.reread(uuid, other);
+  assert.deepEqual([inventory.findVm(uuid).path, (await inventory.configs.load(uuid)).config.memoryMiB], [other, 32]);
 });
 
 test('what makes no config is refused, and nothing is changed', async () => {
@@ -81,21 +81,21 @@ test('what makes no config is refused, and nothing is changed', async () => {
     ['memory', '5\nkernel = /etc/shadow', 'params.invalid'],
   ];
   for (const [key, value, code] of cases) {
-    await assert.rejects(inventory.changeConfig(uuid, { key, value, isAdded: key === 'disk' }), has(code), key);
+    await assert.rejects(inventory.configs.change(uuid, { key, value, isAdded: key === 'disk' }), has(code), key);
   }
-  await assert.rejects(inventory.nextSettings(uuid, 'colour'), has('config.no_key'));
-  const { config } = await inventory.loadConfig(uuid);
+  await assert.rejects(inventory.configs.next(uuid, 'colour'), has('config.no_key'));
+  const { config } = await inventory.configs.load(uuid);
   assert.deepEqual([config.memoryMiB, config.disks.length], [64, 1]);
 });
 
 test('of a VM that was made without a file the content itself is changed', async () => {
   const inventory = open('content');
   const { uuid } = (await inventory.createVm({ content: TEXT, name: 'a' })).record;
-  await inventory.changeConfig(uuid, { key: 'memory', value: '128' });
-  await inventory.changeConfig(uuid, { key: 'disk', value: '/b:file:hdb:w:disk', isAdded: true });
-  const { config } = await inventory.loadConfig(uuid);
+  await inventory.configs.change(uuid, { key: 'memory', value: '128' });
+  await inventory.configs.change(uuid, { key: 'disk', value: '/b:file:hdb:w:disk', isAdded: true });
+  const { config } = await inventory.configs.load(uuid);
   assert.deepEqual([config.memoryMiB, config.disks.length], [128, 2]);
-  await assert.rejects(inventory.rereadConfig(uuid), has('params.invalid'));
+  await assert.rejects(inventory.configs.reread(uuid), has('params.invalid'));
 });
 
 test('a VM that is removed takes its changes with it', async () => {
@@ -104,8 +104,8 @@ test('a VM that is removed takes its changes with it', async () => {
   writeFileSync(path, `uuid = ${uuid}\n${TEXT}`);
   const inventory = open('gone');
   await inventory.createVm({ path });
-  await inventory.changeConfig(uuid, { key: 'memory', value: '128' });
+  await inventory.configs.change(uuid, { key: 'memory', value: '128' });
   inventory.removeVm(uuid);
   await inventory.createVm({ path });
-  assert.equal((await inventory.loadConfig(uuid)).config.memoryMiB, 64);
+  assert.equal((await inventory.configs.load(uuid)).config.memoryMiB, 64);
 });

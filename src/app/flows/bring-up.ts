@@ -26,7 +26,7 @@ export async function bringUp(
 
 /** Gives the config's `startup` as the file says now; a config that cannot be read is the start's business. */
 export async function startupOf({ inventory }: Pick<Engine, 'inventory'>, { uuid }: VmRecord): Promise<Startup> {
-  return await inventory.loadConfig(uuid).then(
+  return await inventory.configs.load(uuid).then(
     ({ config }) => config.startup,
     () => ({ do: 'started' }),
   );

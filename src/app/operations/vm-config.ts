@@ -10,7 +10,7 @@ export type ConfigOperation = 'vm.config' | 'vm.configure' | 'vm.reread';
 /** Gives the handlers. */
 export function configHandlers({ inventory }: Engine): Pick<Handlers, ConfigOperation> {
   const view = async (uuid: VmUuid, key?: string, warned?: readonly string[]): Promise<ConfigView> => {
-    const { settings, warnings } = await inventory.nextSettings(uuid, key);
+    const { settings, warnings } = await inventory.configs.next(uuid, key);
     const escaped = settings.map((setting) => ({ ...setting, value: printable(setting.value, 8192) }));
     return { name: inventory.findVm(uuid).name, uuid, settings: escaped, warnings: warned ?? warnings };
   };
@@ -18,12 +18,12 @@ export function configHandlers({ inventory }: Engine): Pick<Handlers, ConfigOper
     'vm.config': ({ vm, key }) => view(inventory.findVm(vm).uuid, key),
     async 'vm.configure'({ vm, key, value, isAdded = false }) {
       const { uuid } = inventory.findVm(vm);
-      const warnings = await inventory.changeConfig(uuid, { key, value, isAdded });
+      const warnings = await inventory.configs.change(uuid, { key, value, isAdded });
       return await view(uuid, key, warnings);
     },
     async 'vm.reread'({ vm, path }) {
       const { uuid } = inventory.findVm(vm);
-      return await view(uuid, undefined, await inventory.rereadConfig(uuid, path));
+      return await view(uuid, undefined, await inventory.configs.reread(uuid, path));
     },
   };
 }
