@@ -3,15 +3,12 @@
 // The tables are in test/mutants/. A mutant is wrong, and so is this run, when its text is not in its file exactly once, when
 // its test fails without it, and when the mutated file does not load.
 import { spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { run } from 'node:test';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { CURES } from '../test/mutants/cures.ts';
-import { LIFE } from '../test/mutants/life.ts';
-import { PLANNER } from '../test/mutants/planner.ts';
-import { TRAIL } from '../test/mutants/trail.ts';
+import { MUTANTS, misplaced } from '../test/mutants/all.ts';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const TEST_MS = 300_000;
@@ -21,7 +18,7 @@ const RUNS = '10000';
 const NOT_A_FINDING = new Set(['SyntaxError', 'ReferenceError', 'TypeError']);
 
 const words = process.argv.slice(2);
-const mutants = [...CURES, ...LIFE, ...PLANNER, ...TRAIL].filter(isChosen);
+const mutants = MUTANTS.filter(isChosen);
 const copy = mkdtempSync(join(tmpdir(), 'usher-mutants-'));
 process.on('exit', () => rmSync(copy, { recursive: true, force: true }));
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(1));
@@ -31,8 +28,8 @@ for (const name of ['src', 'test', 'lab', 'scripts', 'bin', 'docs', 'share', 'gu
 }
 symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'));
 
-const places = mutants.flatMap(placeOf);
-if (places.length > 0) fail(places);
+const wrong = mutants.flatMap((mutant) => misplaced(mutant, root));
+if (wrong.length > 0) fail(wrong);
 const sound = new Set();
 const rows = [];
 for (const mutant of mutants) {
@@ -52,33 +49,6 @@ function isChosen({ breaks, off }) {
   const isMeant = (word) =>
     /^\d+$/.test(word) ? breaks === `known issue ${word}` : `${breaks}: ${off}`.includes(word);
   return words.length === 0 || words.some(isMeant);
-}
-
-/** Says where a mutant does not apply; nothing when it does. */
-function placeOf({ breaks, off, file, from, to, test }) {
-  const path = join(root, file);
-  if (!existsSync(path)) return [`${breaks}, ${off}: there is no ${file}`];
-  const text = readFileSync(path, 'utf8');
-  const count = text.split(from).length - 1;
-  const lines = text
-    .split(from)
-    .slice(0, -1)
-    .map(
-      (_, i, parts) =>
-        parts
-          .slice(0, i + 1)
-          .join(from)
-          .split('\n').length,
-    );
-  const wrong = [];
-  if (count !== 1) {
-    const where = count === 0 ? file : lines.map((line) => `${file}:${line}`).join(', ');
-    wrong.push(`${breaks}, ${off}: its text is there ${count} times: ${where}: ${JSON.stringify(from)}`);
-  }
-  if (from === to) wrong.push(`${breaks}, ${off}: it changes nothing`);
-  const isNamed = existsSync(join(root, test.file)) && readFileSync(join(root, test.file), 'utf8').includes(test.name);
-  if (!isNamed) wrong.push(`${breaks}, ${off}: ${test.file} has no test "${test.name}"`);
-  return wrong;
 }
 
 /** Gives the word for how it went, and what to say of it. */

@@ -302,8 +302,8 @@ const BESIDES: readonly Mutant[] = [
     breaks: 'planner',
     off: 'where a device is about to go',
     file: 'src/usb/last-places.ts',
-    from: 'for (const step of [...underWay, ...steps]) {',
-    to: 'for (const step of underWay) {',
+    from: 'for (const step of steps) attach(step);\n',
+    to: '',
     test: { file: 'src/usb/last-places.test.ts', name: 'what is attached, or about to be, is stored' },
   },
   {
