@@ -6,6 +6,8 @@
 import { spawnSync } from 'node:child_process';
 import { globSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { run } from 'node:test';
+import { spec } from 'node:test/reporters';
 import { fileURLToPath } from 'node:url';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
@@ -13,32 +15,46 @@ const words = process.argv.slice(2);
 const options = ['--xen', '--whole'];
 const [isXenAlone, isWhole] = options.map((option) => words.includes(option));
 const chosen = words.filter((word) => !options.includes(word));
-if (words.length === 0) run(['scripts/check.mjs']);
-run(['scripts/build.mjs']);
-run(['lab/prepare.ts']);
+if (words.length === 0) runNode('scripts/check.mjs');
+runNode('scripts/build.mjs');
+runNode('lab/prepare.ts');
 const XEN = 'test/xen/*.test.ts';
 /** HVM guests boot in a minute each; the rest is held elsewhere, too: docs/decisions/0019. */
 const XEN_APART = ['contract-hvm', 'contract-pvh', 'examples', 'hvm', 'lab', 'life-cycle', 'lock-out'].map(
   (name) => `test/xen/${name}.test.ts`,
 );
+/** These take minutes: begun last, one of them would keep one core busy while the other has nothing left to do. */
+const LONG = ['usb-host/usher', 'life-cycle/qemu', 'contract/qemu', 'faults/table.qemu', 'qemu/driver'].map(
+  (name) => `test/${name}.test.ts`,
+);
+const longFirst = (files) => [...LONG, ...files.filter((file) => !LONG.includes(file))];
 const find = (pattern, exclude) => globSync(pattern, { cwd: root, exclude }).sort();
 if (isWhole) process.env.USHER_XEN_CONTRACT = 'whole';
-if (chosen.length > 0) test(chosen, { concurrency: 2, minutes: 20 });
+if (chosen.length > 0) await test(chosen, { concurrency: 2, minutes: 20 });
 else {
-  if (!isXenAlone) test(find('test/*/*.test.ts', ['test/house/**', XEN]), { concurrency: 2, minutes: 10 });
-  test(find(XEN, isWhole ? [] : XEN_APART), { concurrency: 1, minutes: 40 });
-}
-
-function test(files, { concurrency, minutes }) {
-  const limits = [`--test-concurrency=${concurrency}`, `--test-timeout=${minutes * 60_000}`];
-  run(['--test', ...limits, '--test-reporter=spec', ...files]);
-}
-
-/** Runs Node with these words from the project's folder; a failure ends the whole run with its status. */
-function run(args) {
-  const { status, signal } = spawnSync(process.execPath, args, { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] });
-  if (status !== 0) {
-    console.error(`test: node ${args[0]} ended with ${signal ?? status}`);
-    process.exit(status ?? 1);
+  if (!isXenAlone) {
+    await test(longFirst(find('test/*/*.test.ts', ['test/house/**', XEN])), { concurrency: 2, minutes: 10 });
   }
+  await test(find(XEN, isWhole ? [] : XEN_APART), { concurrency: 1, minutes: 40 });
+}
+
+/** Runs these files in this order; a failure ends the whole run. */
+async function test(files, { concurrency, minutes }) {
+  const paths = files.map((file) => join(root, file));
+  let failures = 0;
+  const events = run({ files: paths, cwd: root, concurrency, timeout: minutes * 60_000 });
+  events.on('test:fail', () => (failures += 1));
+  for await (const text of events.compose(new spec())) process.stdout.write(text);
+  if (failures > 0) process.exit(1);
+}
+
+/** Runs a script by this Node; its failure ends the whole run. */
+function runNode(script) {
+  const { status, signal } = spawnSync(process.execPath, [script], {
+    cwd: root,
+    stdio: ['ignore', 'inherit', 'inherit'],
+  });
+  if (status === 0) return;
+  console.error(`test: ${script} ended with ${signal ?? status}`);
+  process.exit(status ?? 1);
 }

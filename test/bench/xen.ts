@@ -1,7 +1,7 @@
 /**
- * Attaching on a real Xen host: from a request at the daemon's socket until the port node in xenstore has the device,
- * against `xl usbdev-attach`; and how many requests to xenstored that takes, against a bare script. What runs in dom0 is
- * inside/xen.ts.
+ * On a real Xen host. Attaching: from a request at the daemon's socket until the port node in xenstore has the device,
+ * against `xl usbdev-attach`; and how many requests to xenstored that takes, against a bare script. Starting a PV guest:
+ * from the request until it runs, against `xl create`. What runs in dom0 is inside/xen.ts.
  */
 import { fileURLToPath } from 'node:url';
 import { XEN_GUEST_CMDLINE } from '../../lab/guest.ts';
@@ -14,6 +14,8 @@ import { type Figure, figure } from './figures.ts';
 import type { XenSamples } from './inside/xen.ts';
 
 const VM = 'bench';
+/** One without a device model, which is started again and again. */
+const STARTED_VM = 'started';
 const TIMEOUT_MS = 5 * 60_000;
 
 export const xen: Benchmark = {
@@ -26,16 +28,16 @@ export const xen: Benchmark = {
       tell('booting a PV guest on a Xen host');
       const { busid } = await usher.hands.plug('tablet', { serial: 'bench' });
       await usher.startDaemon();
-      await usher.startGuest(VM, {
-        kernel: HOST_PATHS.guestKernel,
-        initrd: HOST_PATHS.guestInitrd,
-        cmdline: XEN_GUEST_CMDLINE,
-      });
+      const guest = { kernel: HOST_PATHS.guestKernel, initrd: HOST_PATHS.guestInitrd, cmdline: XEN_GUEST_CMDLINE };
+      await usher.startGuest(VM, guest);
       const { writtenMs, wholeMs } = await measure(usher, busid, 'time');
+      tell('starting another in turns with xl');
+      await usher.createVm(STARTED_VM, { ...guest, memory: 128 });
+      const { startMs } = await measure(usher, busid, 'start', STARTED_VM);
       // The daemon is to be behind the relay that counts.
       await usher.endDaemon('TERM');
       const { requests } = await measure(usher, busid, 'count');
-      return figuresOf({ writtenMs, wholeMs, requests } as XenSamples);
+      return figuresOf({ writtenMs, wholeMs, requests, startMs } as XenSamples);
     } finally {
       await usher.stop();
       await remove();
@@ -43,25 +45,20 @@ export const xen: Benchmark = {
   },
 };
 
-async function measure(usher: Dom0Usher, busid: string, phase: 'time' | 'count'): Promise<Partial<XenSamples>> {
-  const words = [
-    '--vm',
-    VM,
-    '--busid',
-    busid,
-    '--socket',
-    usher.socket,
-    '--phase',
-    phase,
-    '--daemon',
-    usher.daemonCommand,
-  ];
+async function measure(
+  usher: Dom0Usher,
+  busid: string,
+  phase: 'time' | 'count' | 'start',
+  vm = VM,
+): Promise<Partial<XenSamples>> {
+  const { socket, daemonCommand: daemon } = usher;
+  const words = Object.entries({ vm, busid, socket, phase, daemon }).flatMap(([key, value]) => [`--${key}`, value]);
   const command = `node /cargo/inside/xen.mjs ${words.map((word) => `'${word}'`).join(' ')}`;
   const output = await usher.check(command, { timeoutMs: TIMEOUT_MS });
   return JSON.parse(output.trimEnd().split('\n').at(-1) ?? '') as Partial<XenSamples>;
 }
 
-function figuresOf({ writtenMs, requests, wholeMs }: XenSamples): Figure[] {
+function figuresOf({ writtenMs, requests, wholeMs, startMs }: XenSamples): Figure[] {
   return [
     figure('Xen: request -> port node written', 'ms', writtenMs.usher, {
       floor: { what: 'xl usbdev-attach', samples: writtenMs.xl },
@@ -73,6 +70,9 @@ function figuresOf({ writtenMs, requests, wholeMs }: XenSamples): Figure[] {
     }),
     figure('Xen: usher vm list, whole command', 'ms', wholeMs['usher vm list'], {
       floor: { what: 'xl list', samples: wholeMs['xl list'] },
+    }),
+    figure('Xen: start of a PV guest -> it runs', 'ms', startMs.usher, {
+      floor: { what: 'xl create, same cfg', samples: startMs.xl },
     }),
   ];
 }

@@ -35,6 +35,8 @@ const PULLED_IN_ATTACH: Test = [
   'src/hypervisor/xen/usb.test.ts',
   'a device that is unplugged while it is being attached',
 ];
+/** A play with a real QEMU. */
+const onQemu = (name: string): Test => ['test/faults/table.qemu.test.ts', name];
 const QMP_ENDINGS: Test = ['src/wire/qmp/session.ending.test.ts', 'ends with one fault for all when QEMU'];
 const ABOVE_DRIVERS = 'It is decided above the drivers, and plays in the simulator.';
 const NO_QMP =
@@ -55,7 +57,7 @@ export const FAULTS: readonly FaultRow[] = [
     no: 1,
     fault: 'unplugged',
     simulator: { play: 'unplug' },
-    qemu: held(HOST_PULLED),
+    qemu: held(HOST_PULLED, onQemu('it is pulled')),
     xen: held(XEN_PULLED, PULLED_IN_ATTACH),
   },
   {
@@ -82,7 +84,10 @@ export const FAULTS: readonly FaultRow[] = [
     no: 2,
     fault: 'another device in its place within 50 ms, with the number that it had',
     simulator: { play: 'another device with the same number' },
-    qemu: held(['test/qemu/devices.test.ts', 'a device of the host that is not there is gone']),
+    qemu: held(
+      ['test/qemu/devices.test.ts', 'a device of the host that is not there is gone'],
+      onQemu('it is pulled, and another one is put in its place'),
+    ),
     xen: held(
       ['test/xen/ports.test.ts', 'Usher: another device in the same place is not taken for it'],
       ['src/hypervisor/xen/usb.test.ts', 'another plug at the same place is not taken for the device'],
@@ -113,7 +118,10 @@ export const FAULTS: readonly FaultRow[] = [
     no: 5,
     fault: 'the VM is killed',
     simulator: { play: 'the VM is killed' },
-    qemu: held(['test/qemu/driver.test.ts', 'QEMU killed in the middle of anything is a fault, never a wait']),
+    qemu: held(
+      ['test/qemu/driver.test.ts', 'QEMU killed in the middle of anything is a fault, never a wait'],
+      onQemu('QEMU is killed'),
+    ),
     xen: held(['test/xen/ports.test.ts', 'Usher: what a dead domain has left keeps no device from anybody']),
   },
   {
@@ -130,7 +138,7 @@ export const FAULTS: readonly FaultRow[] = [
     no: 6,
     fault: 'the VM reboots: another domain of the same uuid',
     simulator: { play: 'the VM reboots' },
-    qemu: held(['test/daemon/life.test.ts', 'its device with it']),
+    qemu: held(['test/daemon/life.test.ts', 'its device with it'], onQemu('the VM is reset')),
     xen: held(
       ['test/xen/restarts.test.ts', 'a reboot is answered'],
       ['test/xen/policy.test.ts', 'after a restart of the VM it has its device again'],
@@ -169,7 +177,12 @@ export const FAULTS: readonly FaultRow[] = [
     fault:
       'the hypervisor does what it is asked and its answer is lost: closed in mid-reply, half a line, garbage, 10 MB',
     simulator: { play: 'the answer is lost', ...NEXT_CALL },
-    qemu: held(QMP_ENDINGS, ['test/qemu/qmp.test.ts', 'a link sees a killed QEMU as gone, with a command in flight']),
+    qemu: held(
+      QMP_ENDINGS,
+      ['test/qemu/qmp.test.ts', 'a link sees a killed QEMU as gone, with a command in flight'],
+      onQemu('the answer is cut in mid-line'),
+      onQemu('the answer is garbage'),
+    ),
     xen: held(QMP_ENDINGS, ['src/wire/qmp/parser.test.ts', 'gives up a 10 MB line at 4 MiB']),
   },
   {
@@ -178,6 +191,7 @@ export const FAULTS: readonly FaultRow[] = [
     simulator: { play: 'the driver hangs', ...NEXT_CALL },
     qemu: held(
       ['src/wire/qmp/session.ending.test.ts', 'ends when QEMU does not read what is sent'],
+      onQemu('QEMU stands still'),
       ['test/qemu/driver.test.ts', 'a QEMU that does not answer is no vanished one, hides no other'],
     ),
     xen: held([
@@ -307,10 +321,13 @@ export const FAULTS: readonly FaultRow[] = [
     no: 17,
     fault: 'another policy is loaded',
     simulator: { play: 'another policy' },
-    qemu: held([
-      'test/daemon/policy.test.ts',
-      'a rule attaches what it matches, and says so with its line; without it the device goes back',
-    ]),
+    qemu: held(
+      [
+        'test/daemon/policy.test.ts',
+        'a rule attaches what it matches, and says so with its line; without it the device goes back',
+      ],
+      onQemu('another policy is loaded'),
+    ),
     xen: held(['test/xen/policy.test.ts', 'another policy takes back what it denies']),
   },
   {
@@ -327,17 +344,17 @@ export const FAULTS: readonly FaultRow[] = [
     no: 18,
     fault: 'the VM is paused',
     simulator: { play: 'the VM is paused' },
-    qemu: held(['test/contract/usb.ts', 'a device that is detached can be attached again, elsewhere']),
+    qemu: held(onQemu('the VM is paused')),
     xen: held(['test/contract/usb.ts', 'a device that is detached can be attached again, elsewhere']),
   },
   {
     no: 18,
     fault: 'the VM is suspended, and restored',
     simulator: { play: 'the VM is suspended' },
-    qemu: held([
-      'test/daemon/life.test.ts',
-      'suspended, the daemon restarted, restored: the same guest with its device',
-    ]),
+    qemu: held(
+      ['test/daemon/life.test.ts', 'suspended, the daemon restarted, restored: the same guest with its device'],
+      onQemu('the VM is suspended'),
+    ),
     xen: held(['test/xen/restarts.test.ts', 'suspend and restore: the device leaves and comes back']),
   },
   {

@@ -1,14 +1,16 @@
 /**
  * The part of the benchmark of Xen that runs in dom0: attaches a device by Usher, by `xl` and by a bare script in turns,
- * and prints one JSON line of what it measured. The moment of an attach is that at which the port node has its value.
+ * or starts a domain by Usher and by `xl`, and prints one JSON line of what it measured. The moment of an attach is that at
+ * which the port node has its value.
  */
 import { spawn, spawnSync } from 'node:child_process';
-import { readFileSync, renameSync } from 'node:fs';
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { createConnection, createServer, type Server, type Socket } from 'node:net';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { Client } from '../../../src/api/client.ts';
+import { newUuid } from '../../../src/model/ids.ts';
 import { XenstoreClient } from '../../../src/wire/xenstore/client.ts';
 import { measureInTurns } from '../statistics.ts';
 
@@ -17,6 +19,7 @@ const XENSTORED_BEHIND = '/run/xenstored/behind';
 const ROUNDS = 15;
 const COUNTED_ROUNDS = 5;
 const WHOLE_ROUNDS = 10;
+const START_ROUNDS = 8;
 /** Nothing else is on its way by then. */
 const QUIET_MS = 300;
 const DRIVER_TIMEOUT_MS = 10_000;
@@ -27,6 +30,7 @@ export interface XenSamples {
   readonly writtenMs: Record<'usher' | 'xl', number[]>;
   readonly requests: Record<'usher' | 'script', number[]>;
   readonly wholeMs: Record<'usher vm list' | 'xl list', number[]>;
+  readonly startMs: Record<'usher' | 'xl', number[]>;
 }
 
 const { values } = parseArgs({
@@ -84,6 +88,7 @@ class CountingRelay {
 }
 
 if (phase === 'time') await time();
+else if (phase === 'start') await start();
 else await count();
 xs.close();
 process.exit(0);
@@ -115,6 +120,35 @@ async function time(): Promise<void> {
   );
   client.close();
   print({ writtenMs, wholeMs });
+}
+
+/** Times starts of the VM, which does not run yet, and of a domain that xl is told to make by the same words. */
+async function start(): Promise<void> {
+  const client = await Client.connect(socket, 'bench');
+  await client.call('vm.start', { vm });
+  const { uuid } = await client.call('vm.show', { vm });
+  const cfg = readFileSync(join(dirname(socket), 'xen', uuid, 'xl.cfg'), 'utf8');
+  const file = `/root/${vm}-by-xl.cfg`;
+  const name = `${vm}-by-xl`;
+  writeFileSync(file, cfg.replaceAll(uuid, newUuid()).replace(/^name = .*$/m, `name = "${name}"`));
+  await client.call('vm.destroy', { vm });
+  const startMs = await measureInTurns<'usher' | 'xl', number>(
+    {
+      usher: () =>
+        timed(
+          () => client.call('vm.start', { vm }),
+          () => client.call('vm.destroy', { vm }),
+        ),
+      xl: () =>
+        timed(
+          () => xl('create', '-e', file),
+          () => xl('destroy', name),
+        ),
+    },
+    { rounds: START_ROUNDS, warmUps: 1 },
+  );
+  client.close();
+  print({ startMs });
 }
 
 /** Counts requests, by a relay in xenstored's place and a daemon that is started behind it. */
@@ -252,10 +286,14 @@ async function run(command: string, words: readonly string[]): Promise<void> {
   if (status !== 0) throw new Error(`${command} ${words.join(' ')} ended with ${status}`);
 }
 
-async function timed(work: () => Promise<unknown>): Promise<number> {
+/** Gives the milliseconds that the work takes, and then undoes it. */
+async function timed(work: Work, undo?: Work): Promise<number> {
   const start = performance.now();
   await work();
-  return performance.now() - start;
+  const took = performance.now() - start;
+  await undo?.();
+  await sleep(undo === undefined ? 0 : QUIET_MS);
+  return took;
 }
 
 function print(samples: Partial<XenSamples>): void {
