@@ -17,7 +17,7 @@ import { attachFault, detachFault } from '../qemu/usb-faults.ts';
 import type { ModelHold } from './device-model-hold.ts';
 import type { HostDevices } from './host-devices.ts';
 import type { ControllerNodes } from './nodes.ts';
-import { emptyPort, takePort, type UsbDomain } from './usb-ports.ts';
+import { emptyPort, isInPort, takePort, type UsbDomain } from './usb-ports.ts';
 
 export interface UsbHostContext {
   readonly xenstore: XenstoreClient;
@@ -83,7 +83,11 @@ export async function detachHostDevice(
   const plug = hosts.plugAt(busid);
   try {
     // With QMP the node goes last: were we killed in between, the node would still tell of the device.
-    if (controller.type === 'devicemodel' && model !== undefined) await dropDevice(context, domain, model, attachment);
+    if (controller.type === 'devicemodel' && model !== undefined) {
+      // QEMU's device says nothing of its plug: what the port says is asked before, for another may be there by now.
+      if (!(await isInPort(xenstore, domain, controller.type, attachment, waiting))) return;
+      await dropDevice(context, domain, model, attachment);
+    }
     const isEmptied = await emptyPort(xenstore, domain, controller.type, attachment, waiting);
     failPoint('xen.detach.after-clear');
     if (!isEmptied) return;

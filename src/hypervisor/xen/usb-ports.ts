@@ -61,39 +61,64 @@ export async function takePort(
   );
 }
 
+/** Which plug of which device a port is asked about. */
+type Meant = Pick<Attachment, 'controller' | 'port' | 'busid' | 'generation'>;
+
+/** Tells whether what a port and its note say is still that plug of that device. @throws Fault `hypervisor.failed` */
+export function isInPort(
+  store: Pick<XenstoreClient, 'read'>,
+  domain: Pick<UsbDomain, 'domid' | 'uuid'>,
+  type: ControllerType,
+  attachment: Meant,
+  waiting: Waiting = {},
+): Promise<boolean> {
+  const read = (path: string) => store.read(path, waiting);
+  return told(readPort(read, domain, type, attachment).then(({ isMeant }) => isMeant));
+}
+
 /**
  * Empties a port and drops its note, if what it says is still that plug of that device; one that is lost goes whatever its
  * plug. Tells whether it was. A domain that is gone has no ports. @throws Fault `hypervisor.failed`
  */
 export function emptyPort(
   store: Store,
-  { domid, uuid }: Pick<UsbDomain, 'domid' | 'uuid'>,
+  domain: Pick<UsbDomain, 'domid' | 'uuid'>,
   type: ControllerType,
-  attachment: Pick<Attachment, 'controller' | 'port' | 'busid' | 'generation'>,
+  attachment: Meant,
   waiting: Waiting = {},
 ): Promise<boolean> {
-  const { busid, generation } = attachment;
-  const [path, beside] = [portPath(type, domid, attachment), notePath(domid, attachment)];
   return told(
     store.transaction(async (transaction) => {
-      const [owner, value, text] = await Promise.all([
-        transaction.read(vmPath(domid)),
-        transaction.read(path),
-        transaction.read(beside),
-      ]);
-      if (parseVmPath(owner) !== uuid) return false;
-      const note = parseNote(text);
-      // A note on something else than what is in the port is of an attachment that others ended.
-      const isNoted = note?.busid === busid && (value === busid || value === '' || value === undefined);
-      const isMeant = isNoted ? generation === LOST_GENERATION || note.generation === generation : value === busid;
+      const read = (path: string) => transaction.read(path);
+      const { isMeant, value, note } = await readPort(read, domain, type, attachment);
       if (!isMeant) return false;
       await Promise.all([
-        ...(value === busid ? [transaction.write(path, '')] : []),
-        ...(text === undefined ? [] : [transaction.rm(beside)]),
+        ...(value === attachment.busid ? [transaction.write(portPath(type, domain.domid, attachment), '')] : []),
+        ...(note === undefined ? [] : [transaction.rm(notePath(domain.domid, attachment))]),
       ]);
       return true;
     }, waiting),
   );
+}
+
+/** Reads a port and its note, proving the domain, and judges whether they are about that plug of that device. */
+async function readPort(
+  read: (path: string) => Promise<string | undefined>,
+  { domid, uuid }: Pick<UsbDomain, 'domid' | 'uuid'>,
+  type: ControllerType,
+  attachment: Meant,
+): Promise<{ readonly isMeant: boolean; readonly value: string | undefined; readonly note: string | undefined }> {
+  const { busid, generation } = attachment;
+  const [owner, value, text] = await Promise.all([
+    read(vmPath(domid)),
+    read(portPath(type, domid, attachment)),
+    read(notePath(domid, attachment)),
+  ]);
+  const note = parseNote(text);
+  // A note on something else than what is in the port is of an attachment that others ended.
+  const isNoted = note?.busid === busid && (value === busid || value === '' || value === undefined);
+  const isPlug = isNoted ? generation === LOST_GENERATION || note.generation === generation : value === busid;
+  return { isMeant: isPlug && parseVmPath(owner) === uuid, value, note: text };
 }
 
 /** Turns what xenstored refuses into a Fault; Faults stay. */

@@ -52,6 +52,21 @@ suite('emulated USB', () => {
     assert.equal(await rig.store.client.read(portPath('devicemodel', 5, SLOT)), '');
   });
 
+  test('a detach of what others have replaced leaves their device alone', async (t) => {
+    const rig = await UsbRig.make(t);
+    const domain = await rig.domain(5, { kind: 'hvm', isOurs: true });
+    const usb = await rig.open(t);
+    const attachment = await usb.attach(domain, SLOT, rig.plug('1-4', 7));
+    rig.plug('1-3', 9);
+    const objects = rig.models[0]?.qmp?.objects;
+    objects?.delete('xenusb-1-7');
+    objects?.set('xenusb-1-9', { driver: 'usb-host', bus: 'xenusb-0.0', port: '1', hostdevice: rig.nodeOf('1-3', 9) });
+    await rig.store.client.write(portPath('devicemodel', 5, SLOT), '1-3');
+    await usb.detach(domain, attachment);
+    assert.deepEqual([...(objects?.keys() ?? [])], ['xenusb-1-9']);
+    assert.equal(await rig.store.client.read(portPath('devicemodel', 5, SLOT)), '1-3');
+  });
+
   test('a software device goes in with its content, is told, and comes out with it', async (t) => {
     const rig = await UsbRig.make(t);
     const domain = await rig.domain(5, { kind: 'hvm', isOurs: true });
