@@ -50,6 +50,18 @@ test('its environment has nothing of ours but where programs are', async () => {
   );
 });
 
+test('what xl says without an end is not kept', async () => {
+  const xl = await scripted('head -c 300000000 /dev/zero >&2; echo done');
+  const before = process.memoryUsage().arrayBuffers;
+  let most = 0;
+  const looking = setInterval(() => {
+    most = Math.max(most, process.memoryUsage().arrayBuffers - before);
+  }, 5);
+  assert.equal(await xl.run([], { what: WHAT }), 'done\n');
+  clearInterval(looking);
+  assert.ok(most < 200_000_000, `${most} bytes were held`);
+});
+
 test('a failure says why, with what xl said as its cause', async () => {
   const xl = await scripted(
     'echo "libxl: error: a.c:1:f: Domain 7:it is on fire" >&2; echo "xl: giving up" >&2; exit 3',

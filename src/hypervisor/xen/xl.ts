@@ -158,7 +158,8 @@ class Output {
 
   /** Takes a chunk; tells whether all of it had room. */
   push(chunk: Buffer): boolean {
-    this.#chunks.push(chunk.subarray(0, Math.max(0, this.#room)));
+    // Even an empty part of a chunk would keep all of it in memory.
+    if (this.#room > 0) this.#chunks.push(chunk.subarray(0, this.#room));
     this.#room -= chunk.length;
     return this.#room >= 0;
   }
