@@ -55,6 +55,7 @@ export class SaveFollower implements AsyncDisposable {
       this.#at += passed;
       const length = Math.min(READ_BYTES, this.#size - this.#at);
       const { bytesRead } = await this.#file.read(this.#buffer, 0, length, this.#at);
+      if (bytesRead === 0) break; // It has become shorter.
       // What of the next body is read along is passed by `push`.
       this.#parser.push(this.#buffer.subarray(0, bytesRead));
       this.#at += bytesRead;
