@@ -92,4 +92,34 @@ suite('the view of all domains’ USB', () => {
     await rig.store.client.write(portPath('qusb', 5, SLOT), '1-4');
     await until('the port', () => view.holdersOf('1-4').length === 1);
   });
+
+  test('a change whose look fails is looked at again, though nothing else is told', async (t) => {
+    const { rig, view, until } = await viewOf(t);
+    await rig.domain(5);
+    await view.open();
+    // What the watches tell at their beginning is looked at by then.
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    let failures = 0;
+    rig.store.daemon.mischief = ({ name }) => {
+      if (name !== 'DIRECTORY' || failures === 3) return undefined;
+      failures++;
+      return { errno: 'EIO' };
+    };
+    await rig.store.client.write(portPath('qusb', 5, SLOT), '1-4');
+    await until('the port', () => view.holdersOf('1-4').length === 1);
+    assert.equal(failures, 3);
+  });
+
+  test('what a failed look was to tell is not answered from memory', async (t) => {
+    const { rig, view, until } = await viewOf(t);
+    await rig.domain(5);
+    await view.open();
+    let isBad = true;
+    rig.store.daemon.mischief = ({ name }) => (isBad && name === 'DIRECTORY' ? { errno: 'EIO' } : undefined);
+    await rig.store.client.write(portPath('qusb', 5, SLOT), '1-4');
+    await assert.rejects(view.refresh(5), /EIO/);
+    isBad = false;
+    assert.deepEqual((await view.current(5))?.controllers[0]?.slots[0]?.value, { is: 'busid', busid: '1-4' });
+    await until('the port', () => view.holdersOf('1-4').length === 1);
+  });
 });

@@ -27,6 +27,8 @@ export interface Holder extends UsbSlot {
 
 /** A toolstack writes dozens of nodes in a row. */
 const SETTLE_MS = 5;
+/** Until what could not be looked at is looked at again. */
+const AGAIN_MS = 1_000;
 
 interface Look {
   readonly done: Promise<DomainNodes | undefined>;
@@ -36,7 +38,8 @@ interface Look {
  * INVARIANTS:
  * - Looks at one domain never overlap: a question is answered by a look that began after it, and questions that wait share
  *   one.
- * - A change that a watch told leads to a look that begins after it.
+ * - A change that a watch told leads to a look that begins after it; one that fails is followed by another, and nothing is
+ *   told from memory before one has worked.
  */
 export class UsbView {
   readonly #parts: UsbViewParts;
@@ -47,6 +50,7 @@ export class UsbView {
   #watches: Watch[] = [];
   #isAllDirty = false;
   #cancelSettling: (() => void) | undefined;
+  #cancelAgain: (() => void) | undefined;
   #forgetResync: () => void = () => undefined;
   #isClosed = false;
 
@@ -68,6 +72,7 @@ export class UsbView {
     this.#isClosed = true;
     this.#forgetResync();
     this.#cancelSettling?.();
+    this.#cancelAgain?.();
     for (const watch of this.#watches) watch.close();
     this.#watches = [];
   }
@@ -130,7 +135,11 @@ export class UsbView {
     const end = () => {
       if (this.#underWay.get(domid) === look) this.#underWay.delete(domid);
     };
-    done.then(end, end);
+    done.then(end, (error: unknown) => {
+      end();
+      this.#dirty.add(domid);
+      this.#lookAgain(error);
+    });
     return done;
   }
 
@@ -160,9 +169,19 @@ export class UsbView {
       if (isAll) await this.#lookAtAll();
       else await Promise.all([...this.#dirty].map((domid) => this.refresh(domid)));
     } catch (error) {
-      // A lost connection comes back with a resync; anything else is worth a line.
-      if (!isFault(error, 'wire.closed', 'wire.broken')) this.#parts.log.warn('USB nodes could not be read', { error });
+      this.#isAllDirty ||= isAll;
+      this.#lookAgain(error);
     }
+  }
+
+  /** A lost connection comes back with a resync; anything else is worth a line, and another try. */
+  #lookAgain(error: unknown): void {
+    if (this.#isClosed || this.#cancelAgain !== undefined || isFault(error, 'wire.closed', 'wire.broken')) return;
+    this.#parts.log.warn('USB nodes could not be read; it is tried again', { error });
+    this.#cancelAgain = this.#parts.clock.after(AGAIN_MS, () => {
+      this.#cancelAgain = undefined;
+      void this.#settle();
+    });
   }
 }
 
