@@ -103,7 +103,7 @@ export async function startAgain(
 }
 
 /** Does work on the nodes of a domain that is still there: otherwise it would make them anew. @throws Fault `vm.no_domain` */
-function asDomain(
+export function asDomain(
   store: Pick<XenstoreClient, 'transaction'>,
   { domid, uuid, name }: UsbDomain,
   work: (transaction: Transaction) => Promise<void>,

@@ -3,14 +3,14 @@
  * revived as often as it makes sense; why a domain has no USB meanwhile is said in words.
  */
 import { type Clock, sleep } from '../../lib/clock.ts';
-import { asFault, Fault, reasonOf } from '../../lib/fault.ts';
+import { asFault, Fault, isFault, reasonOf } from '../../lib/fault.ts';
 import type { Log } from '../../lib/log.ts';
 import type { VmUuid } from '../../model/ids.ts';
 import type { XenstoreClient } from '../../wire/xenstore/client.ts';
 import type { Waiting } from '../driver.ts';
 import type { ModelProcesses } from './device-model.ts';
 import { ModelHold } from './device-model-hold.ts';
-import { bury, type RevivalContext, startAgain } from './device-model-revival.ts';
+import { asDomain, bury, type RevivalContext, startAgain } from './device-model-revival.ts';
 import type { DomainNodes } from './domain-nodes.ts';
 import { formatModelNote, modelNotePath, modelPath, modelPidPath } from './nodes.ts';
 import { told } from './usb-ports.ts';
@@ -56,7 +56,7 @@ const HOPELESS = `${GONE}, and a guest with emulated devices cannot go on withou
 
 /**
  * INVARIANTS:
- * - A domain has a hold exactly while its device model is known to live; who asks gets it proved.
+ * - A domain has a hold exactly while its device model is known to live; who asks gets it proved. After `close` none has.
  * - At most one revival of a domain is under way. It begins only when the domain lives and libxl is not ending it, and
  *   each of its steps can be done again by the next daemon: what is left to do is seen in xenstore and /proc.
  */
@@ -75,7 +75,7 @@ export class DeviceModels {
   /** Gives the device model of a domain, if it lives; otherwise what is to be done about that begins. */
   holdOf(nodes: DomainNodes): ModelHold | undefined {
     const { domid, uuid, modelPid } = nodes;
-    if (uuid === undefined || modelPid === undefined) return undefined;
+    if (uuid === undefined || modelPid === undefined || this.#closing.signal.aborted) return undefined;
     const known = this.#holds.get(domid);
     if (known?.uuid === uuid && known.isAlive) return known;
     this.#drop(domid);
@@ -139,16 +139,21 @@ export class DeviceModels {
   }
 
   /** A number that is not the process's own is corrected, and how it was started is noted for the day that it dies. */
-  async #takeNote({ domid, uuid, modelPid, modelNote }: DomainNodes, { process }: ModelHold): Promise<void> {
+  async #takeNote({ domid, modelPid, modelNote, untrustedName }: DomainNodes, hold: ModelHold): Promise<void> {
+    const { process, uuid } = hold;
     const { xenstore, processes, log, cares } = this.#parts;
     if (!cares(uuid)) return;
     try {
-      if (modelPid !== process.pid) await told(xenstore.write(modelPidPath(domid), String(process.pid)));
       const origin = processes.originOf(process);
       const text = origin && formatModelNote(origin);
       const isNoted = text === undefined || (modelNote !== undefined && formatModelNote(modelNote) === text);
-      if (!isNoted) await told(xenstore.write(modelNotePath(domid), text));
+      if (modelPid === process.pid && isNoted) return;
+      await asDomain(xenstore, { domid, uuid, name: untrustedName }, async (transaction) => {
+        if (modelPid !== process.pid) await transaction.write(modelPidPath(domid), String(process.pid));
+        if (!isNoted) await transaction.write(modelNotePath(domid), text);
+      });
     } catch (error) {
+      if (isFault(error, 'vm.no_domain')) return;
       log.warn('how a device model was started could not be noted', { domid, error });
     }
   }

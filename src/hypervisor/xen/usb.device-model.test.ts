@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
+import { type Clock, systemClock } from '../../lib/clock.ts';
 import { huskPath, modelNotePath, modelPidPath, notePath, portPath } from './nodes.ts';
 import { refusal } from './testing/refusal.ts';
 import { SLOT, UsbRig } from './testing/usb-rig.ts';
@@ -46,6 +47,50 @@ suite('device models that die', () => {
       rig.xlWords.map(([word]) => word),
       ['usbctrl-attach'],
     );
+  });
+
+  test('a domain that ends while its device model is noted keeps no note', async (t) => {
+    const rig = await UsbRig.make(t);
+    await rig.domain(5);
+    const { client, daemon } = rig.store;
+    let isEnding = false;
+    daemon.mischief = ({ name, fields: [path] }) => {
+      if (isEnding || name !== 'READ' || path !== modelNotePath(5)) return undefined;
+      isEnding = true;
+      for (const node of ['/local/domain/5', '/libxl/5']) void client.rm(node);
+      return undefined;
+    };
+    await rig.open(t);
+    await client.transaction(async (transaction) => transaction.read('/'));
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    assert.deepEqual([isEnding, await client.exists('/libxl/5')], [true, false]);
+  });
+
+  test('nothing is held when a question ends after the close', async (t) => {
+    const rig = await UsbRig.make(t);
+    const domain = await rig.domain(5);
+    const timers = new Set<() => void>();
+    const clock: Clock = {
+      ...systemClock,
+      after(ms, fire) {
+        const cancel = systemClock.after(ms, () => {
+          timers.delete(forget);
+          fire();
+        });
+        const forget = () => {
+          timers.delete(forget);
+          cancel();
+        };
+        timers.add(forget);
+        return forget;
+      },
+    };
+    const usb = await rig.open(t, { clock });
+    const asked = usb.observe(domain);
+    await usb.close();
+    await asked.catch(() => undefined);
+    assert.equal(timers.size, 0);
+    for (const forget of timers) forget();
   });
 
   /** What a daemon had done of a revival when it was killed. */
