@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { test } from 'node:test';
 import { failing, fakeXen } from './testing/fake-xen.ts';
@@ -20,6 +21,15 @@ test('when another has the name, a start says so and leaves nothing', async (t) 
     /another domain has its name/,
   );
   assert.deepEqual(await readdir(xen.runtimeDir), []);
+});
+
+test('a name that xl keeps for domains which are being received is refused before anything is made', async (t) => {
+  const xen = await fakeXen(t);
+  const driver = xen.driver();
+  const config = xen.config(1, { name: 'web--incoming' });
+  const fault = await refusal('vm.start_failed', driver.start(config, { isPaused: false }));
+  assert.match(fault.message, /receiving from another host/);
+  assert.deepEqual([xen.domains, existsSync(xen.runtimeDir)], [[], false]);
 });
 
 test('when xl fails after it has made a domain, none is left', async (t) => {

@@ -189,7 +189,7 @@ export class Roster {
     const at = clock.monotonic();
     const untrustedText = await xl.run(['list', '-v'], { what: WHAT, timeoutMs: TIMEOUT_MS });
     const listed = listedIn(untrustedText);
-    const isIncoming = ({ untrustedName }: ListedDomain) => INCOMING.test(untrustedName);
+    const isIncoming = ({ untrustedName }: ListedDomain) => isIncomingName(untrustedName);
     const sight: Sight = {
       domains: listed.filter((domain) => !isIncoming(domain)).map(livingFrom),
       incoming: listed.filter(isIncoming).map(livingFrom),
@@ -253,6 +253,11 @@ export class Roster {
       this.#cancelLook = clock.after(afterMs, look);
     }
   }
+}
+
+/** Tells whether xl calls a domain so that it is receiving from another host: such a one does not count as a VM's. */
+export function isIncomingName(untrustedName: string): boolean {
+  return INCOMING.test(untrustedName);
 }
 
 /** Tells whether the domain lies suspended: its state is being saved, or has been. */

@@ -13,6 +13,7 @@ import { makeCfg } from './cfg.ts';
 import { parseControllerArgs, writeControllerNodes } from './emulated-controllers.ts';
 import { clearAway, findAlive, unpauseDomain, type XenHost } from './host.ts';
 import { checkSocketPaths, type DomainPaths } from './paths.ts';
+import { isIncomingName } from './roster.ts';
 import { type OpenSaveFile, openSaveFile } from './save-file.ts';
 
 /** Dom0 may have to give memory back first, and disks may have scripts. */
@@ -163,6 +164,10 @@ async function noteControllers(host: XenHost, { uuid }: Named, { signal }: Start
 
 /** Xen's names are unique on a host, over all domains, whoever made them. */
 async function checkName({ roster }: XenHost, { uuid, name }: VmConfig, { signal }: StartOptions): Promise<void> {
+  if (isIncomingName(name)) {
+    const what = `xl would take ${name} for a domain that it is receiving from another host`;
+    throw new Fault('vm.start_failed', { vm: name, what }, { hint: 'Give it a name that ends otherwise.' });
+  }
   const other = (await roster.all({ signal })).find((domain) => domain.name === name && domain.uuid !== uuid);
   if (other !== undefined) throw nameTaken(name, `the domain ${other.domid}, of uuid ${other.uuid}, has its name`);
 }
