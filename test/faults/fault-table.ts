@@ -232,7 +232,7 @@ export const FAULTS: readonly FaultRow[] = [
     simulator: { play: 'hints are lost' },
     qemu: { cannot: NO_XENSTORE },
     xen: held(
-      ['test/xen/restarts.test.ts', 'xenstored is updated live: connections break, watches come back'],
+      ['test/xen/restarts.test.ts', 'xenstored is updated live: an unplugging and a plugging are seen afterwards'],
       ['src/hypervisor/xen/usb.loss.test.ts', 'a cut connection to xenstore: what happened meanwhile is seen'],
     ),
   },
