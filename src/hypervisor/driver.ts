@@ -43,7 +43,7 @@ export interface Domain {
   readonly attachments: readonly Attachment[];
   /** Whether `addController` can give it one more, which takes devices of every speed. */
   readonly canAddController?: boolean;
-  /** Why no device can be attached though the domain lives, as a sentence: its device model is gone. No controllers then. */
+  /** Why no device can be attached though the domain lives, as a sentence: its device model is gone, or silent. No controllers then. */
   readonly usbTrouble?: string;
   /** The domid of the stub domain that its device model lives in, -1 when unknown. Xen only. */
   readonly stubdomDomid?: number;

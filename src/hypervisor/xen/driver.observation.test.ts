@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { sleep, systemClock } from '../../lib/clock.ts';
@@ -29,6 +31,42 @@ test('a look costs xl nothing while nothing has changed, and is new when somethi
   await refusal('vm.no_domain', driver.save(uuid, join(xen.folder, 'x'), { afterwards: 'stopped' }));
   const exists = await refusal('vm.exists', driver.start(xen.config(1), { isPaused: false }));
   assert.match(exists.hint ?? '', /domain 1;/);
+});
+
+test('a device model that does not answer keeps no other domain from being listed', async (t) => {
+  const xen = await fakeXen(t);
+  const driver = xen.driver();
+  const { uuid } = await driver.start(xen.config(1), { isPaused: false });
+  const other = await driver.start(xen.config(2), { isPaused: false });
+  const { domid } = xen.domain(uuid);
+  const model = spawn('bash', ['-c', 'read', 'qemu', '-xen-domid', String(domid)], {
+    stdio: ['pipe', 'ignore', 'ignore'],
+  });
+  const silent = createServer();
+  await new Promise<void>((resolve) => silent.listen(join(xen.runtimeDir, uuid, 'qmp'), resolve));
+  t.after(() => {
+    model.kill();
+    silent.close();
+  });
+  await xen.write(`/libxl/${domid}/type`, 'hvm');
+  await xen.write(`/local/domain/${domid}/image/device-model-pid`, String(model.pid));
+  for (const [name, value] of [
+    ['type', 'devicemodel'],
+    ['usb-ver', '3'],
+    ['num-ports', '2'],
+    ['port/1', ''],
+    ['port/2', ''],
+  ])
+    await xen.write(`/libxl/${domid}/device/vusb/0/${name}`, value ?? '');
+  await refusal('hypervisor.lost', driver.find(uuid));
+  const listed = await driver.list();
+  assert.deepEqual(
+    listed.map((domain) => [domain.uuid, domain.run, domain.usbTrouble]),
+    [
+      [uuid, 'running', 'its device model does not answer'],
+      [other.uuid, 'running', undefined],
+    ],
+  );
 });
 
 test('each way to end is told by its own word', async (t) => {

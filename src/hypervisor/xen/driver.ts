@@ -110,7 +110,8 @@ export class XenDriver implements Driver {
         seen.add(uuid);
         return isTold;
       });
-      const found = await Promise.all(living.map((domain) => this.#lifecycle.observe(host, domain, waiting)));
+      const looking = { ...waiting, isOneOfMany: true };
+      const found = await Promise.all(living.map((domain) => this.#lifecycle.observe(host, domain, looking)));
       return found.filter((domain) => domain !== undefined);
     } catch (error) {
       throw translatedForHost(error);

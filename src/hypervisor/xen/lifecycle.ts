@@ -12,7 +12,7 @@ import type { Domain, DriverHint, SaveOptions, SaveReport, Waiting } from '../dr
 import { adoptVm, type SavedDomain } from './adopt.ts';
 import { type Connection, serveConsole } from './connection.ts';
 import { clearAway } from './host.ts';
-import { observeDomain } from './observation.ts';
+import { type Looking, observeDomain } from './observation.ts';
 import type { LivingDomain } from './roster.ts';
 import { saveXen } from './save.ts';
 
@@ -75,11 +75,11 @@ export class Lifecycle {
   }
 
   /** Observes a domain, and says what we do to it. @throws as `observeDomain` does */
-  observe(host: Connection, living: LivingDomain, waiting: Waiting): Promise<Domain | undefined> {
+  observe(host: Connection, living: LivingDomain, looking: Looking): Promise<Domain | undefined> {
     const { uuid, domid } = living;
     const saved = this.#saved.get(uuid);
     const savedTo = saved?.domid === domid ? saved.path : undefined;
-    return observeDomain(host, living, { isSaving: this.#saving.has(uuid), savedTo }, waiting);
+    return observeDomain(host, living, { isSaving: this.#saving.has(uuid), savedTo }, looking);
   }
 
   /**

@@ -13,17 +13,22 @@ export interface OwnDeeds {
   readonly savedTo: string | undefined;
 }
 
+/** As `Waiting`; `isOneOfMany` as `XenUsb.observe` has it. */
+export interface Looking extends Waiting {
+  readonly isOneOfMany?: boolean;
+}
+
 /** Observes a domain; `undefined` when it is gone by now. @throws as reading xenstore does */
 export async function observeDomain(
   host: XenHost,
   living: LivingDomain,
   deeds: OwnDeeds,
-  waiting: Waiting,
+  { isOneOfMany = false, ...waiting }: Looking,
 ): Promise<Domain | undefined> {
   const { domid, uuid, name } = living;
   try {
     const [usb, stubdom, power] = await Promise.all([
-      host.usb.observe(living, waiting),
+      host.usb.observe(living, waiting, { isOneOfMany }),
       host.store.read(`/local/domain/${domid}/image/device-model-domid`, waiting),
       powerOf(host, living, deeds, waiting),
     ]);

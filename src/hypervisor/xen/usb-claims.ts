@@ -29,6 +29,9 @@ export interface UsbClaimsParts {
   cares(uuid: VmUuid | undefined): boolean;
 }
 
+/** Why nothing is known of what the device model alone knows. */
+export const SILENT = 'its device model does not answer';
+
 /** The domain that is acted on, as it was seen. */
 export interface Target {
   readonly domain: UsbDomain;
@@ -109,8 +112,7 @@ export class UsbClaims {
       return await readSoftwareDevices(model, domain.uuid, waiting);
     } catch (error) {
       if (!model.isAlive) return [];
-      const what = 'its device model does not answer';
-      throw new Fault('hypervisor.lost', { vm: domain.name, what }, { cause: error });
+      throw new Fault('hypervisor.lost', { vm: domain.name, what: SILENT }, { cause: error });
     }
   }
 

@@ -3,7 +3,7 @@
  * for HVM. The present is read from xenstore, /proc and sysfs each time; what others did by hand is seen and told.
  * docs/protocols/pvusb.md has the nodes, the orders, and the defects that are healed; usb-upkeep.ts heals unasked.
  */
-import { Fault } from '../../lib/fault.ts';
+import { Fault, isFault } from '../../lib/fault.ts';
 import { KeyedQueue } from '../../lib/keyed-queue.ts';
 import { HOST_BACKEND, type VmUuid } from '../../model/ids.ts';
 import { type Attachment, deviceKey, formatSlot, type UsbDevice, type UsbSlot } from '../../model/usb.ts';
@@ -12,7 +12,7 @@ import type { DeviceModels } from './device-models.ts';
 import type { DomainNodes } from './domain-nodes.ts';
 import { notePath, XENBUS_STATE } from './nodes.ts';
 import type { Attachments } from './usb-attachments.ts';
-import { controllerOf, UsbClaims } from './usb-claims.ts';
+import { controllerOf, SILENT, UsbClaims } from './usb-claims.ts';
 import { canAdd, makeController, usableControllers } from './usb-controllers.ts';
 import { diagnoseUsb } from './usb-doctor.ts';
 import { attachHostDevice, detachHostDevice, type UsbHostContext } from './usb-host.ts';
@@ -67,8 +67,12 @@ export class XenUsb {
     return new XenUsb(parts, await UsbUpkeep.open(parts));
   }
 
-  /** Observes a domain's USB. @throws Fault `vm.no_domain`, `hypervisor.failed`, `hypervisor.lost`, and the connection's */
-  async observe(domain: UsbDomain, waiting: Waiting = {}): Promise<ObservedUsb> {
+  /**
+   * Observes a domain's USB. A device model that does not answer is a fault, unless it is but one of many that are looked
+   * at: then that is told, with what can be known without it. @throws Fault `vm.no_domain`, `hypervisor.failed`,
+   * `hypervisor.lost`, and the connection's
+   */
+  async observe(domain: UsbDomain, waiting: Waiting = {}, { isOneOfMany = false } = {}): Promise<ObservedUsb> {
     const nodes = await this.#nodesOf(domain, this.#view.refresh(domain.domid));
     const model = this.#models.holdOf(nodes);
     const trouble = this.#models.troubleOf(nodes) ?? whyOutOfReach(nodes);
@@ -79,8 +83,12 @@ export class XenUsb {
     const controllers = usableControllers(nodes);
     const [host, software] = await Promise.all([
       this.#attachments.read(nodes, model, (slot) => this.#isBusy(nodes.domid, slot)),
-      this.#claims.softwareOf({ domain, nodes, model }, waiting),
+      this.#claims.softwareOf({ domain, nodes, model }, waiting).catch((error: unknown) => {
+        if (isOneOfMany && isFault(error, 'hypervisor.lost')) return undefined;
+        throw error;
+      }),
     ]);
+    if (software === undefined) return { controllers: [], attachments: host, usbTrouble: SILENT };
     return {
       controllers,
       attachments: [...host, ...software].sort((a, b) => a.controller - b.controller || a.port - b.port),
