@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setWorldStage } from '../../test/support/world-stage.ts';
-import type { Driver } from '../hypervisor/driver.ts';
+import type { Domain, Driver } from '../hypervisor/driver.ts';
 import { populate, populationUuid } from '../hypervisor/simulator/population.ts';
+import { Fault } from '../lib/fault.ts';
 import { Sightings } from './sightings.ts';
 
 const VMS = 100;
@@ -40,5 +41,22 @@ test('a question goes out singly, a crowd is one list, and a crowd among many mo
     assert.equal(await observe(VMS + 1), 'list', 'who has no domain is told so');
   } finally {
     await stage.clear();
+  }
+});
+
+test('a domain of which a list tells only part is looked at by itself: what is not told may be there', async () => {
+  const domains = Array.from({ length: 10 }, (_, i): Domain => {
+    const usb = { controllers: [], attachments: [], ...(i === 3 ? { isPartial: true } : {}) };
+    return { uuid: populationUuid(i), name: `vm-${i}`, handle: i, run: 'running', ...usb };
+  });
+  const silent = new Fault('hypervisor.lost', { vm: 'vm-3', what: 'its device model does not answer' });
+  const sightings = new Sightings();
+  const driver = { list: () => Promise.resolve(domains), find: () => Promise.reject(silent) };
+  const sights = await Promise.allSettled(domains.map(({ uuid }) => sightings.observe(driver, uuid)));
+  for (const [i, sight] of sights.entries()) {
+    assert.deepEqual(
+      sight,
+      i === 3 ? { status: 'rejected', reason: silent } : { status: 'fulfilled', value: domains[i] },
+    );
   }
 });

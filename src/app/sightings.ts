@@ -47,7 +47,12 @@ export class Sightings {
       (domains) => {
         this.#sizes.set(driver, domains.length);
         const byUuid = new Map(domains.map((domain) => [domain.uuid, domain]));
-        for (const { uuid, resolve } of questions) resolve(byUuid.get(uuid));
+        for (const { uuid, resolve, reject } of questions) {
+          const domain = byUuid.get(uuid);
+          // What is not told of it would be taken for what is not there.
+          if (domain?.isPartial === true) driver.find(uuid).then(resolve, reject);
+          else resolve(domain);
+        }
       },
       (error: unknown) => {
         for (const { reject } of questions) reject(error);

@@ -45,6 +45,11 @@ export interface Domain {
   readonly canAddController?: boolean;
   /** Why no device can be attached though the domain lives, as a sentence: its device model is gone, or silent. No controllers then. */
   readonly usbTrouble?: string;
+  /**
+   * In a list: the device model does not answer, so that only part of `attachments` is known. A look at this domain alone is a
+   * fault, which says why.
+   */
+  readonly isPartial?: boolean;
   /** The domid of the stub domain that its device model lives in, -1 when unknown. Xen only. */
   readonly stubdomDomid?: number;
 }

@@ -61,10 +61,10 @@ test('a device model that does not answer keeps no other domain from being liste
   await refusal('hypervisor.lost', driver.find(uuid));
   const listed = await driver.list();
   assert.deepEqual(
-    listed.map((domain) => [domain.uuid, domain.run, domain.usbTrouble]),
+    listed.map(({ uuid, run, usbTrouble, isPartial }) => [uuid, run, usbTrouble, isPartial]),
     [
-      [uuid, 'running', 'its device model does not answer'],
-      [other.uuid, 'running', undefined],
+      [uuid, 'running', 'its device model does not answer', true],
+      [other.uuid, 'running', undefined, undefined],
     ],
   );
 });

@@ -24,7 +24,7 @@ import { UsbUpkeep, type UsbUpkeepParts } from './usb-upkeep.ts';
 import type { UsbView } from './usb-view.ts';
 
 /** What a domain's USB is, as observed. */
-export type ObservedUsb = Pick<Domain, 'controllers' | 'attachments' | 'canAddController' | 'usbTrouble'>;
+export type ObservedUsb = Pick<Domain, 'controllers' | 'attachments' | 'canAddController' | 'usbTrouble' | 'isPartial'>;
 
 /**
  * INVARIANTS:
@@ -88,7 +88,7 @@ export class XenUsb {
         throw error;
       }),
     ]);
-    if (software === undefined) return { controllers: [], attachments: host, usbTrouble: SILENT };
+    if (software === undefined) return { controllers: [], attachments: host, usbTrouble: SILENT, isPartial: true };
     return {
       controllers,
       attachments: [...host, ...software].sort((a, b) => a.controller - b.controller || a.port - b.port),
