@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
 import type { Clock } from '../../lib/clock.ts';
 import { Fault, isFault } from '../../lib/fault.ts';
+import { writeWhole } from '../../lib/whole-write.ts';
 import type { QmpSession } from '../../wire/qmp/session.ts';
 import type { SaveOptions } from '../driver.ts';
 import type { QemuDomain } from './domain.ts';
@@ -111,7 +112,7 @@ async function copy({ file, options, standstill, clock }: StateInput, socket: As
   let syncedBytes = 0;
   let toldAt = clock.monotonic();
   for await (const chunk of socket) {
-    await file.write(chunk, 0, chunk.length, HEADER_BYTES + streamBytes);
+    await writeWhole(file, chunk, HEADER_BYTES + streamBytes);
     hash.update(chunk);
     streamBytes += chunk.length;
     if (!standstill.hasBegun && streamBytes - syncedBytes > SYNC_BYTES) {

@@ -8,6 +8,7 @@ import { replaceFile } from '../../lib/atomic-file.ts';
 import type { Clock } from '../../lib/clock.ts';
 import { Fault, isFault, reasonOf } from '../../lib/fault.ts';
 import type { Log } from '../../lib/log.ts';
+import { writeWhole } from '../../lib/whole-write.ts';
 import { deviceKey } from '../../model/usb.ts';
 import type { DiskConfig } from '../../model/vm.ts';
 import { isQmpError } from '../../wire/qmp/error.ts';
@@ -25,7 +26,7 @@ import {
 import { nodeName } from './disk-argv.ts';
 import type { QemuDomain } from './domain.ts';
 import { type Origin, readOrigin } from './origin.ts';
-import { formatHeader, HEADER_BYTES, MAGIC, readSaveHeader } from './save-file.ts';
+import { formatHeader, MAGIC, readSaveHeader } from './save-file.ts';
 import { cancelMigration, goOn, removeSaveNote, type SaveNote, writeSaveNote } from './save-note.ts';
 import { Standstill, writeState } from './save-state.ts';
 import { type DiskSnapshot, type NodeSnapshot, type QemuImg, removeSnapshots, snapshotsOf } from './snapshots.ts';
@@ -133,7 +134,7 @@ export async function saveQemu(input: SaveInput): Promise<SaveOutcome> {
         pausedMs = standstill.ms;
       }
       const header = { ...description, saveId, disks, createdAt: clock.now(), ...state };
-      await file.write(formatHeader(header), 0, HEADER_BYTES, 0);
+      await writeWhole(file, formatHeader(header), 0);
       options.onProgress?.(state.streamBytes, state.streamBytes);
       if (signal?.aborted) throw new Fault('aborted', { what }, { cause: signal.reason });
       await checkTarget(path, refuse); // Minutes may have passed, and other hands made a file there.
