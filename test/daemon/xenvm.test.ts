@@ -236,6 +236,22 @@ test('a listener that the config names hears what becomes of the VM, unasked, an
   }
 });
 
+test('the save of another VM is left alone, whichever monitor has that VM', async () => {
+  const [one, other] = [await xenvm([]), await xenvm([])];
+  const save = join(stage.home, 'whose.save');
+  await told(one.uuid, 'suspend', save);
+  const before = await readFile(save);
+  for (const command of ['suspend', 'checkpoint']) {
+    const { status, stderr } = await cmd(other.uuid, command, save);
+    assert.equal(status, 1);
+    assert.match(stderr, new RegExp(`there is the save of another VM .*${one.uuid}.*It goes on running`));
+  }
+  assert.deepEqual(await readFile(save), before);
+  assert.equal(await told(other.uuid, 'status'), 'running');
+  assert.equal(await told(one.uuid, 'restore'), '');
+  assert.equal(await told(one.uuid, 'status'), 'running');
+});
+
 test('media, memory, triggers and the next config', async () => {
   const [iso, other] = [join(stage.home, 'a.iso'), join(stage.home, 'b.iso')];
   await writeFile(iso, 'a');

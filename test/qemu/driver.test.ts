@@ -8,10 +8,10 @@ import { dirname, join } from 'node:path';
 import { after, afterEach, before, describe, test } from 'node:test';
 import type { Domain, Driver } from '../../src/hypervisor/driver.ts';
 import { QemuDriver } from '../../src/hypervisor/qemu/driver.ts';
-import { formatHeader } from '../../src/hypervisor/qemu/save-file.ts';
+import { formatHeader, readSaveHeader } from '../../src/hypervisor/qemu/save-file.ts';
 import { pollUntil } from '../../src/lib/deadline.ts';
 import { type FaultCode, isFault } from '../../src/lib/fault.ts';
-import type { VmUuid } from '../../src/model/ids.ts';
+import { newUuid, type VmUuid } from '../../src/model/ids.ts';
 import type { VmConfig } from '../../src/model/vm.ts';
 import { connectQmp, type QmpSession } from '../../src/wire/qmp/session.ts';
 import { makeQemuRig, type QemuRig } from '../contract/qemu-rig.ts';
@@ -309,6 +309,25 @@ describe('the QEMU driver', () => {
       const saved = join(rig.folder, '..', 'paused.save');
       await driver.save(config.uuid, saved, { afterwards: 'stopped' });
       assert.equal((await driver.start(config, { isPaused: false, restoreFrom: saved })).run, 'running');
+    });
+
+    test('the save of another VM is left alone, and the guest stays as it was', async () => {
+      const config = await start();
+      const saved = join(rig.folder, '..', 'whose.save');
+      await driver.save(config.uuid, saved, { afterwards: 'running' });
+      const header = await readSaveHeader(saved);
+      assert.ok(header);
+      const content = await readFile(saved);
+      formatHeader({ ...header, uuid: newUuid() }).copy(content);
+      await writeFile(saved, content);
+      for (const afterwards of ['stopped', 'running'] as const) {
+        await assert.rejects(
+          driver.save(config.uuid, saved, { afterwards }),
+          (error) => isFault(error, 'vm.save_failed') && /the save of another VM/.test(error.message),
+        );
+      }
+      assert.deepEqual(await readFile(saved), content);
+      assert.equal((await driver.find(config.uuid))?.run, 'paused');
     });
 
     test('a restore that was cut off by our death is no domain', async () => {

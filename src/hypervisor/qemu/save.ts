@@ -72,8 +72,7 @@ export interface SaveOutcome {
 export async function checkSave({ domain, path, options, img }: SaveCheck): Promise<DiskPlan> {
   const { name: vm } = domain;
   const refuse = (what: string) => new Fault('vm.save_failed', { vm, file: path, what });
-  const why = await whyNoSaveTarget(path, MAGIC);
-  if (why !== undefined) throw refuse(why);
+  await checkTarget(domain, path, refuse);
   if ((await domain.observe({ signal: options.signal })).run === 'dead') throw new Fault('vm.no_domain', { vm });
   if (domain.isSaving) throw refuse('another save is going on');
   const origin = await readOrigin(domain.paths);
@@ -137,7 +136,7 @@ export async function saveQemu(input: SaveInput): Promise<SaveOutcome> {
       await writeWhole(file, formatHeader(header), 0);
       options.onProgress?.(state.streamBytes, state.streamBytes);
       if (signal?.aborted) throw new Fault('aborted', { what }, { cause: signal.reason });
-      await checkTarget(path, refuse); // Minutes may have passed, and other hands made a file there.
+      await checkTarget(domain, path, refuse); // Minutes may have passed, and other hands made a file there.
     });
     if (afterwards === 'stopped') {
       pausedMs = note.wasRunning ? standstill.ms : 0;
@@ -159,8 +158,8 @@ export async function saveQemu(input: SaveInput): Promise<SaveOutcome> {
   }
 }
 
-async function checkTarget(path: string, refuse: (why: string) => Fault): Promise<void> {
-  const why = await whyNoSaveTarget(path, MAGIC);
+async function checkTarget({ uuid }: QemuDomain, path: string, refuse: (why: string) => Fault): Promise<void> {
+  const why = await whyNoSaveTarget(path, MAGIC, { uuid, ownerOf: readSaveHeader });
   if (why !== undefined) throw refuse(why);
 }
 

@@ -8,7 +8,7 @@ import { dirname, join } from 'node:path';
 import { makePrivateFolder, replaceFile } from '../../lib/atomic-file.ts';
 import { type Clock, systemClock } from '../../lib/clock.ts';
 import { Fault, isFault, messageOf, reasonOf } from '../../lib/fault.ts';
-import { openRegularFile } from '../../lib/regular-file.ts';
+import { openRegularFile, readRegularText } from '../../lib/regular-file.ts';
 import type { VmUuid } from '../../model/ids.ts';
 import type { Attachment, UsbDevice, UsbSlot } from '../../model/usb.ts';
 import type { DiskConfig, Trigger, VmConfig } from '../../model/vm.ts';
@@ -27,7 +27,7 @@ import type {
   VncPlace,
   Waiting,
 } from '../driver.ts';
-import { removeSave, whyNoSaveTarget } from '../save-target.ts';
+import { removeSave, type SaveOwner, whyNoSaveTarget } from '../save-target.ts';
 import {
   CHANGED_HINT,
   disksRefusal,
@@ -38,7 +38,14 @@ import {
   whyDiskChanged,
   writableDisks,
 } from '../saved-disks.ts';
-import { formatSaveFile, parseSaveFile, SAVE_FILE_MAGIC, SAVE_FILE_MAX_BYTES, type SavedGuest } from './save-file.ts';
+import {
+  formatSaveFile,
+  parseSaveFile,
+  readOwner,
+  SAVE_FILE_MAGIC,
+  SAVE_FILE_MAX_BYTES,
+  type SavedGuest,
+} from './save-file.ts';
 import { WorldClient } from './world-client.ts';
 import type { GuestMemory, ParamsOf, ResultOf, WorldMethod, WorldPort } from './world-port.ts';
 
@@ -327,8 +334,12 @@ async function describeDisks({ writable, snapshot }: SavePlan): Promise<SavedDis
 }
 
 async function checkTarget(uuid: VmUuid, path: string): Promise<void> {
-  const why = await whyNoSaveTarget(path, SAVE_FILE_MAGIC);
+  const why = await whyNoSaveTarget(path, SAVE_FILE_MAGIC, { uuid, ownerOf });
   if (why !== undefined) throw saveFailed(uuid, path, why);
+}
+
+async function ownerOf(path: string): Promise<SaveOwner | undefined> {
+  return readOwner(await readRegularText(path, SAVE_FILE_MAX_BYTES));
 }
 
 /** Reads a save file and checks that the VM can go on from it. @throws Fault `vm.save_invalid` */

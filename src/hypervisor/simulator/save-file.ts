@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { Fault } from '../../lib/fault.ts';
 import { isUuid, type VmUuid } from '../../model/ids.ts';
 import type { VmConfig } from '../../model/vm.ts';
+import type { SaveOwner } from '../save-target.ts';
 import { parseSavedDisks, type SavedDisk } from '../saved-disks.ts';
 import { type Topology, topologyOf, whyAnotherVm } from '../topology.ts';
 import type { GuestMemory } from './world-port.ts';
@@ -49,6 +50,12 @@ export function parseSaveFile(untrustedText: string, file: string, config: VmCon
   const why = whyAnotherVm({ uuid, name, topology: topology as Topology }, config);
   if (why !== undefined) throw refuse(why);
   return { memory: { uuid: uuid as VmUuid, bootId, ranMs }, disks };
+}
+
+/** Tells whose save a content is; `undefined` when it does not say, as one that was cut off. */
+export function readOwner(untrustedText: string): SaveOwner | undefined {
+  const { uuid, name } = parseBody(untrustedText) ?? {};
+  return typeof uuid === 'string' && typeof name === 'string' ? { uuid, name } : undefined;
 }
 
 function parseBody(untrustedText: string): Record<string, unknown> | undefined {
