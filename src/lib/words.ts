@@ -1,7 +1,7 @@
 /** Lines of words parted by blanks; quotes (`'…'`, `"…"`) and a backslash keep blanks, as in a shell. Both ways. */
 import { Fault } from './fault.ts';
 
-/** Writes words as a line that `splitWords` reads as these words. */
+/** Writes words as a line that `splitWords` reads as these words; a line end in one of them stays what it is. */
 export function joinWords(words: readonly string[]): string {
   return words.map((word) => (/^[\w/.:=,+-]+$/.test(word) ? word : quoted(word))).join(' ');
 }

@@ -83,6 +83,11 @@ test('a quoted path is taken as it is', () => {
   );
 });
 
+test('the longest setting of a config is told whole', () => {
+  const setting = 'x'.repeat(8192);
+  assert.equal(formatOk([setting]), `${setting}\nok\n`);
+});
+
 test('answers end with ok or are one error line, with nothing that harms a terminal', () => {
   assert.equal(formatOk([]), 'ok\n');
   assert.equal(formatOk(['a', 'b\u001b[2J\nok']), 'a\nb\\u{1b}[2J\\u{a}ok\nok\n');

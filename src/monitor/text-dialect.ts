@@ -20,9 +20,12 @@ export function parseCommand(untrustedLine: string): MonitorCommand {
   return makeCommand(untrustedName, untrustedArguments);
 }
 
+/** The longest that a setting of a config can be when each of its characters is escaped: no answer is cut. */
+const MAX_ANSWER_CHARACTERS = 96 * 1024;
+
 /** Makes the bytes of a good answer: the lines, made harmless, and `ok`. */
 export function formatOk(lines: readonly string[]): string {
-  return [...lines.map((line) => printable(line, 1000)), 'ok', ''].join('\n');
+  return [...lines.map((line) => printable(line, MAX_ANSWER_CHARACTERS)), 'ok', ''].join('\n');
 }
 
 /** Makes the bytes of a bad answer: `error CODE message`, one line, with the hint behind the message. */

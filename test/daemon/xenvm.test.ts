@@ -252,6 +252,15 @@ test('the save of another VM is left alone, whichever monitor has that VM', asyn
   assert.equal(await told(one.uuid, 'status'), 'running');
 });
 
+test('a line end in a word of xenvm-cmd does not begin another command', async () => {
+  const { uuid } = await xenvm([]);
+  for (const word of ['x\ndestroy\n', 'file=/x\ndestroy\n']) {
+    const { status, stderr } = await cmd(uuid, 'suspend', word);
+    assert.deepEqual([status, stderr], [2, 'error: A word of a command has no line end, as "suspend" has here.\n']);
+  }
+  assert.equal(await told(uuid, 'status'), 'running');
+});
+
 test('media, memory, triggers and the next config', async () => {
   const [iso, other] = [join(stage.home, 'a.iso'), join(stage.home, 'b.iso')];
   await writeFile(iso, 'a');

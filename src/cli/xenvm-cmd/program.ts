@@ -3,6 +3,7 @@ import type { Socket } from 'node:net';
 import { sleep, systemClock } from '../../lib/clock.ts';
 import { asFault, EXIT, Fault, isFault, messageOf } from '../../lib/fault.ts';
 import { LineSplitter } from '../../lib/lines.ts';
+import { printable } from '../../lib/text.ts';
 import { connectUnix } from '../../lib/unix-server.ts';
 import { joinWords } from '../../lib/words.ts';
 import { parseUuid, type VmUuid } from '../../model/ids.ts';
@@ -36,7 +37,8 @@ export interface CommandMeans {
 const DEFAULT_TIMEOUT_S = 60;
 const MAX_TIMEOUT_S = 86_400;
 const CONNECT_MS = 5_000;
-const MAX_LINE_BYTES = 64 * 1024;
+/** A setting of a config may have 8192 characters, each of which may be escaped. */
+const MAX_LINE_BYTES = 256 * 1024;
 /** Those that go on telling after their answer, until the person ends them. */
 const ENDLESS = 'subscribe';
 
@@ -62,6 +64,10 @@ async function run(words: readonly string[], means: CommandMeans): Promise<numbe
   const [untrustedUuid, command, ...rest] = line.words;
   if (untrustedUuid === undefined || command === undefined) {
     throw new Fault('usage', { what: 'A uuid and a command are expected' }, { hint: 'See: xenvm-cmd --help' });
+  }
+  // The monitor would take what stands behind it for a command of its own.
+  if (line.words.some((word) => word.includes('\n'))) {
+    throw new Fault('usage', { what: `A word of a command has no line end, as "${printable(command, 40)}" has here` });
   }
   const timeoutMs = timeoutOf(line.text('reply-timeout')) * 1000;
   const socket = await connectToMonitor(parseUuid(untrustedUuid), means);
