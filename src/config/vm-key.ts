@@ -50,6 +50,8 @@ export interface VmKey {
   read(draft: VmDraft, text: string, context: ValueContext): void;
   /** Gives the values that say what the config says; one a line. */
   print(config: VmSettings): readonly string[];
+  /** Gives the values in this key's own words where `print` leaves them to another key. */
+  readonly tell?: ((config: VmSettings) => readonly string[]) | undefined;
 }
 
 /** What an empty value means: the same as no line, a value of its own, or nothing that could be meant. */
@@ -67,6 +69,7 @@ interface KeySpec<F extends keyof VmConfig> {
   readonly honours: Honours;
   readonly parse: (text: string, context: ValueContext, before: VmConfig[F] | undefined) => VmConfig[F] | undefined;
   readonly print: (value: NonNullable<VmConfig[F]>) => string | readonly string[];
+  readonly tell?: VmKey['tell'];
 }
 
 /** Makes the row of a key that is a field of the config. */

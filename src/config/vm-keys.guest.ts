@@ -92,6 +92,7 @@ export const GUEST_KEYS: readonly VmKey[] = [
     honours: kindHonours,
     parse: (text, context) => parseWord(text.replace(/^(["'])(.*)\1$/, '$2'), context, VIRT_MODES),
     print: () => [],
+    tell: ({ virtMode }) => (virtMode === undefined ? [] : [virtMode]),
   }),
   row('virtMode', {
     key: 'hvm',
@@ -106,6 +107,7 @@ export const GUEST_KEYS: readonly VmKey[] = [
       return isHvm ? 'hvm' : before === 'pvh' ? 'pvh' : 'pv';
     },
     print: () => [],
+    tell: ({ virtMode }) => (virtMode === undefined ? [] : [String(virtMode === 'hvm')]),
   }),
   row('kernel', {
     key: 'kernel',

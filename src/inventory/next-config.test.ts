@@ -109,3 +109,18 @@ test('a VM that is removed takes its changes with it', async () => {
   await inventory.createVm({ path });
   assert.equal((await inventory.configs.load(uuid)).config.memoryMiB, 64);
 });
+
+test('the kind of guest is told by each of the keys that say it', async () => {
+  const inventory = open('kind');
+  const told = async (content: string) => {
+    const { uuid } = (await inventory.createVm({ content })).record;
+    const said = await Promise.all(
+      ['hvm', 'type', 'virtmode'].map(async (key) => (await inventory.nextSettings(uuid, key)).settings),
+    );
+    return said.map((settings) => settings.map(({ key, value }) => `${key} = ${value}`).join());
+  };
+  assert.deepEqual(await told('hvm = true\n'), ['hvm = true', 'type = hvm', 'virtmode = hvm']);
+  assert.deepEqual(await told('hvm = false\n'), ['hvm = false', 'type = pv', 'virtmode = pv']);
+  assert.deepEqual(await told('virtmode = pvh\n'), ['hvm = false', 'type = pvh', 'virtmode = pvh']);
+  assert.deepEqual(await told(''), ['', '', '']);
+});

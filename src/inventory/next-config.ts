@@ -3,6 +3,7 @@
  * into the file. The changes are notes of the database.
  */
 import { type ConfigChange, canonicalKey, changedText, withChange } from '../config/changed-text.ts';
+import type { VmKey } from '../config/vm-key.ts';
 import { VM_KEYS } from '../config/vm-keys.ts';
 import { Fault } from '../lib/fault.ts';
 import { nearest, printable } from '../lib/text.ts';
@@ -70,9 +71,10 @@ export function listSettings(
 ): readonly NextSetting[] {
   const asked = untrustedKey === undefined ? undefined : knownKey(untrustedKey);
   const changed = new Set(changes.map(({ key }) => key));
-  const lines = VM_KEYS.flatMap((row) => row.print(config).map((value) => ({ key: row.key, value })));
-  return lines
-    .filter(({ key }) => asked === undefined || key === asked)
+  const rows = VM_KEYS.filter(({ key }) => asked === undefined || key === asked);
+  const valuesOf = (row: VmKey) => (asked === undefined ? undefined : row.tell?.(config)) ?? row.print(config);
+  return rows
+    .flatMap((row) => valuesOf(row).map((value) => ({ key: row.key, value })))
     .map((line) => (changed.has(line.key) ? { ...line, isChanged: true } : line));
 }
 
