@@ -210,6 +210,28 @@ test('a half line times out; no timer waits for who is silent or has said all', 
   );
 });
 
+test('a half line that is not read on, because others wait for their turn, does not time out', async () => {
+  const clock = new ManualClock();
+  const { promise: gate, resolve: open } = Promise.withResolvers<void>();
+  const perform = async () => {
+    await gate;
+    return [];
+  };
+  await withSocket(
+    async ({ connect }) => {
+      const client = await connect();
+      client.socket.write(`${'pause\n'.repeat(100)}unpau`);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      await clock.advance(60_000);
+      client.socket.write('se\n');
+      open();
+      assert.deepEqual(await client.lines(101), Array(101).fill('ok'));
+      assert.equal(clock.waiting, 0);
+    },
+    { clock: clock as Clock, perform },
+  );
+});
+
 test('a brace hands the connection on with what was read', async () => {
   const serveRpc = (socket: Socket, head: Buffer) => socket.end(`got ${head}`);
   await withSocket(

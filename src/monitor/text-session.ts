@@ -56,8 +56,8 @@ export class TextSession {
       this.#refuse(`A line is longer than ${MAX_LINE_BYTES} bytes`);
       return;
     }
-    this.#watchHalfLine();
     if (this.#waiting.length > MAX_WAITING_LINES) this.#socket.pause();
+    this.#watchHalfLine();
     this.#answerAll();
   }
 
@@ -84,7 +84,7 @@ export class TextSession {
       await this.#answer(line);
       if (this.#isOver) return;
       if (this.#socket.writableNeedDrain) await this.#untilRead();
-      if (this.#waiting.length <= MAX_WAITING_LINES / 2) this.#socket.resume();
+      if (this.#waiting.length <= MAX_WAITING_LINES / 2 && this.#socket.isPaused()) this.#readOn();
     }
     this.#isAnswering = false;
     if (this.#hasEnded && !this.#isOver) this.#socket.end();
@@ -119,8 +119,14 @@ export class TextSession {
     this.#cancelTimer = this.#options.clock.after(GRACE_MS, () => this.#socket.destroy());
   }
 
+  #readOn(): void {
+    this.#socket.resume();
+    this.#watchHalfLine();
+  }
+
+  /** The time during which nothing is read is not the client's. */
   #watchHalfLine(): void {
-    if (this.#lines.pendingBytes === 0) {
+    if (this.#lines.pendingBytes === 0 || this.#socket.isPaused()) {
       this.#cancelTimer?.();
       this.#cancelTimer = undefined;
     } else {
