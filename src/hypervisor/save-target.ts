@@ -20,9 +20,9 @@ export interface SaveClaim {
 /**
  * Says why `path` may not become a save file, `undefined` when it may. What stands there has to begin with `magic`, as
  * the driver's own saves do: a disk image, a config, a device or a link is left alone. So is the save of another VM, of
- * which it may be all that there is; a driver that makes no claim replaces that, too.
+ * which it may be all that there is.
  */
-export async function whyNoSaveTarget(path: string, magic: string, claim?: SaveClaim): Promise<string | undefined> {
+export async function whyNoSaveTarget(path: string, magic: string, claim: SaveClaim): Promise<string | undefined> {
   try {
     const status = await lstat(path);
     if (status.isSymbolicLink()) return 'there is a symbolic link: it is left alone';
@@ -32,8 +32,8 @@ export async function whyNoSaveTarget(path: string, magic: string, claim?: SaveC
     const wanted = Buffer.from(magic);
     const { buffer, bytesRead } = await file.read(Buffer.alloc(wanted.length), 0, wanted.length, 0);
     if (!buffer.subarray(0, bytesRead).equals(wanted)) return 'there is a file that is no save: it is left alone';
-    const owner = await claim?.ownerOf(path);
-    if (owner === undefined || owner.uuid === claim?.uuid) return undefined;
+    const owner = await claim.ownerOf(path);
+    if (owner === undefined || owner.uuid === claim.uuid) return undefined;
     const whose = `${printable(owner.name, 63)}, uuid ${printable(owner.uuid, 36)}`;
     return `there is the save of another VM (${whose}): it is left alone`;
   } catch (error) {

@@ -115,7 +115,7 @@ test('the kind of guest is told by each of the keys that say it', async () => {
   const told = async (content: string) => {
     const { uuid } = (await inventory.createVm({ content })).record;
     const said = await Promise.all(
-      ['hvm', 'type', 'virtmode'].map(async (key) => (await inventory.nextSettings(uuid, key)).settings),
+      ['hvm', 'type', 'virtmode'].map(async (key) => (await inventory.configs.next(uuid, key)).settings),
     );
     return said.map((settings) => settings.map(({ key, value }) => `${key} = ${value}`).join());
   };

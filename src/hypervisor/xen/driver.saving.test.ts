@@ -67,6 +67,14 @@ test('what stands in the way of a save is left alone', async (t) => {
   await refusal('vm.save_failed', driver.save(uuid, diary, { afterwards: 'stopped' }));
   await refusal('vm.save_failed', driver.save(uuid, join(xen.folder, 'none/x'), { afterwards: 'stopped' }));
   assert.equal(await readFile(diary, 'utf8'), 'dear diary');
+  const theirs = join(xen.folder, 'theirs.save');
+  const whole = sampleSave({ config: sampleConfig(xen.config(2).uuid) });
+  for (const content of [whole, whole.subarray(0, -200), Buffer.concat([whole, Buffer.alloc(4096, 'x')])]) {
+    await writeFile(theirs, content);
+    const fault = await refusal('vm.save_failed', driver.save(uuid, theirs, { afterwards: 'running' }));
+    assert.match(fault.message, new RegExp(`the save of another VM .*${xen.config(2).uuid}`));
+    assert.deepEqual(await readFile(theirs), content);
+  }
   assert.ok(!xen.words.some(([command]) => command === 'save'));
 });
 

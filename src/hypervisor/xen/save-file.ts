@@ -3,6 +3,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { errnoOf, Fault, reasonOf } from '../../lib/fault.ts';
 import { openRegularFile } from '../../lib/regular-file.ts';
 import type { VmConfig } from '../../model/vm.ts';
+import type { SaveOwner } from '../save-target.ts';
 import { type PlacedController, placeControllers } from './emulated-controllers.ts';
 import { SaveFollower } from './save-follower.ts';
 import { SaveStreamError, type Span } from './save-stream.ts';
@@ -73,6 +74,17 @@ export async function openSaveFile(
     if (error instanceof SaveStreamError) throw refuse(error.message, error);
     throw errnoOf(error) === undefined ? error : refuse(reasonOf(error), error);
   }
+}
+
+/** Tells whose save a file is, by as much of it as is there; `undefined` when it does not say. @throws as opening it does */
+export async function readSaveOwner(path: string): Promise<SaveOwner | undefined> {
+  await using follower = new SaveFollower(await openRegularFile(path));
+  await follower.look().catch((error: unknown) => {
+    // It is cut off, or has our trailer: whose it is stands at its head.
+    if (!(error instanceof SaveStreamError)) throw error;
+  });
+  const saved = parseSavedConfig(follower.untrustedConfig);
+  return saved && { uuid: saved.uuid, name: saved.untrustedName };
 }
 
 async function whyUnlike(file: FileHandle, trailer: SaveTrailer, check: () => void): Promise<string | undefined> {

@@ -4,6 +4,7 @@ import { resolve } from 'node:path';
 import { replaceFile } from '../../lib/atomic-file.ts';
 import { sleep } from '../../lib/clock.ts';
 import { Fault, isFault, reasonOf } from '../../lib/fault.ts';
+import { writeWhole } from '../../lib/whole-write.ts';
 import { deviceKey } from '../../model/usb.ts';
 import type { DiskConfig } from '../../model/vm.ts';
 import type { SaveOptions, SaveReport } from '../driver.ts';
@@ -11,6 +12,7 @@ import { whyNoSaveTarget } from '../save-target.ts';
 import { DISKS_HINT, disksRefusal, ignoredDisksWarning, stampDisks, writableDisks } from '../saved-disks.ts';
 import { describeDomain, unpauseDomain, type XenHost } from './host.ts';
 import type { LivingDomain } from './roster.ts';
+import { readSaveOwner } from './save-file.ts';
 import { SaveFollower } from './save-follower.ts';
 import { identityOf, putBack, removeSaveNote, type SaveNote, writeSaveNote } from './save-note.ts';
 import { MAGIC, SaveStreamError } from './save-stream.ts';
@@ -49,8 +51,7 @@ export async function checkSave({
   readonly options: Pick<SaveOptions, 'afterwards' | 'disks' | 'signal'>;
 }): Promise<readonly DiskConfig[]> {
   const { name: vm } = domain;
-  const why = await whyNoSaveTarget(path, MAGIC);
-  if (why !== undefined) throw new Fault('vm.save_failed', { vm, file: path, what: why });
+  await checkTarget(domain, path);
   const { settings, omits } = await describeDomain(host, domain, { signal: options.signal });
   const writable = writableDisks(settings.disks ?? []);
   if (options.afterwards === 'stopped' || options.disks === 'ignore') return writable;
@@ -59,6 +60,11 @@ export async function checkSave({
   if (untold === undefined) return writable;
   const what = `it has ${untold} of a kind that is not known, which may be newer than its memory when it is restored`;
   throw new Fault('vm.save_failed', { vm, file: path, what }, { hint: DISKS_HINT });
+}
+
+async function checkTarget({ uuid, name: vm }: LivingDomain, path: string): Promise<void> {
+  const what = await whyNoSaveTarget(path, MAGIC, { uuid, ownerOf: readSaveOwner });
+  if (what !== undefined) throw new Fault('vm.save_failed', { vm, file: path, what });
 }
 
 /**
@@ -80,10 +86,6 @@ export async function saveXen(input: SaveInput): Promise<SaveReport> {
   const aborted = () => new Fault('aborted', { what }, { cause: signal?.reason });
   if (signal?.aborted) throw aborted();
   const refuse = (why: string) => new Fault('vm.save_failed', { vm: name, file: path, what: why });
-  const checkTarget = async () => {
-    const why = await whyNoSaveTarget(path, MAGIC);
-    if (why !== undefined) throw refuse(why);
-  };
   const writable = await checkSave(input);
   const { attachments, controllers } = await host.usb.observe(domain, { signal });
   const kinds = new Set(controllers.map(({ sharesPortNumbers }) => sharesPortNumbers === true));
@@ -109,7 +111,7 @@ export async function saveXen(input: SaveInput): Promise<SaveReport> {
       beganAt = clock.monotonic();
       await writeState(input, file, writable);
       if (signal?.aborted) throw aborted();
-      await checkTarget(); // Minutes may have passed, and other hands made a file there.
+      await checkTarget(domain, path); // Minutes may have passed, and other hands made a file there.
       await writeSaveNote(paths, { ...note, file: identityOf(await file.stat({ bigint: true })) });
     });
     if (afterwards === 'stopped') {
@@ -162,7 +164,7 @@ async function writeState(input: SaveInput, file: FileHandle, writable: readonly
     ...{ uuid, name, driver: 'xen', xen: await xenVersion(), topology: saved.topology },
     ...{ disks: await stampDisks(writable), createdAt: host.clock.now(), streamBytes, crc32: checksum.value },
   });
-  await file.write(trailer, 0, trailer.length, streamBytes);
+  await writeWhole(file, trailer, streamBytes);
 }
 
 /**
