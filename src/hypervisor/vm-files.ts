@@ -17,7 +17,7 @@ export async function checkVmFiles({ name, kernel, initrd, disks }: VmConfig): P
     });
   }
   for (const path of [kernel, initrd, ...disks.map((disk) => disk.path)]) {
-    if (path === undefined) continue;
+    if (path === undefined || path === '') continue;
     await stat(path).catch((error: unknown) => {
       const what = errnoOf(error) === 'ENOENT' ? `the file ${path} is not there` : messageOf(error);
       throw new Fault('vm.start_failed', { vm: name, what }, { cause: error });

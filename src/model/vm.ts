@@ -35,6 +35,7 @@ export type Startup =
   | { readonly do: 'restore'; readonly file: string };
 
 export interface DiskConfig {
+  /** Empty: nothing is in the CD drive. */
   readonly path: string;
   readonly format: 'raw' | 'qcow2' | 'vhd';
   /** The name in the guest: `hda`, `sdb`, `xvda`. */

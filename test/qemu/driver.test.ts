@@ -311,6 +311,37 @@ describe('the QEMU driver', () => {
       assert.equal((await driver.start(config, { isPaused: false, restoreFrom: saved })).run, 'running');
     });
 
+    test('a guest that is restored has in its CD drive what was put there, not what its config says', async () => {
+      const [first = '', second = '', saved = ''] = ['a.iso', 'b.iso', 'cd.save'].map((name) =>
+        join(rig.folder, '..', name),
+      );
+      for (const file of [first, second]) await writeFile(file, Buffer.alloc(1024 * 1024));
+      const disk = { path: first, format: 'raw', target: 'hdc', isReadOnly: true, kind: 'cdrom' } as const;
+      const config = await start({ disks: [disk] });
+      const suspendAndRestore = async () => {
+        await driver.save(config.uuid, saved, { afterwards: 'stopped' });
+        await driver.start(config, { isPaused: true, restoreFrom: saved });
+      };
+      const inDrive = async () => {
+        const argv = await readFile(`/proc/${await rig.pidOf(config.uuid)}/cmdline`, 'utf8');
+        return [first, second].filter((file) => argv.includes(file));
+      };
+      await driver.changeMedium(config.uuid, 'hdc', second);
+      await suspendAndRestore();
+      assert.deepEqual(await inDrive(), [second]);
+      await driver.changeMedium(config.uuid, 'hdc', undefined);
+      await suspendAndRestore();
+      assert.deepEqual(await inDrive(), []);
+      await driver.changeMedium(config.uuid, 'hdc', first);
+      await driver.changeMedium(config.uuid, 'hdc', second);
+      await driver.save(config.uuid, saved, { afterwards: 'stopped' });
+      await rm(second);
+      await assert.rejects(
+        driver.start(config, { isPaused: true, restoreFrom: saved }),
+        (error) => isFault(error, 'vm.start_failed') && /b\.iso is not there/.test(error.message),
+      );
+    });
+
     test('the save of another VM is left alone, and the guest stays as it was', async () => {
       const config = await start();
       const saved = join(rig.folder, '..', 'whose.save');

@@ -5,11 +5,13 @@ import { isQmpError } from '../../wire/qmp/error.ts';
 import type { QmpSession } from '../../wire/qmp/session.ts';
 import type { VncPlace, Waiting } from '../driver.ts';
 import type { QemuDomain } from './domain.ts';
-import { readOrigin } from './origin.ts';
+import { withMedium } from './media.ts';
+import { type Origin, readOrigin, writeOrigin } from './origin.ts';
 
 /**
  * Puts a medium into a CD drive, or takes it out. The guest may have locked the tray: it is opened all the same, as with a
- * paper clip. The image is taken as raw, never probed. @throws Fault `vm.no_drive`, QmpError
+ * paper clip. The image is taken as raw, never probed; a save tells of it. @throws Fault `vm.no_drive`, `file.unwritable`,
+ * QmpError
  */
 export async function changeMedium(
   session: QmpSession,
@@ -18,12 +20,15 @@ export async function changeMedium(
   file: string | undefined,
   waiting: Waiting,
 ): Promise<void> {
-  const id = await driveId(domain, target);
+  const origin = await readOrigin(domain.paths);
+  const id = driveId(domain, origin, target);
   if (file === undefined) await session.execute('eject', { id, force: true }, waiting);
   else {
     const medium = { id, filename: file, format: 'raw', 'read-only-mode': 'read-only', force: true } as const;
     await session.execute('blockdev-change-medium', medium, waiting);
   }
+  const media = withMedium(origin.media ?? [], { target, ...(file === undefined ? {} : { file }) });
+  await writeOrigin(domain.paths, { ...origin, media });
 }
 
 /** @throws Fault `vm.unsupported`, QmpError */
@@ -51,8 +56,7 @@ export async function findVnc(session: QmpSession, waiting: Waiting): Promise<Vn
 }
 
 /** QEMU counts the drives, and knows nothing of their targets; what it was started with tells. @throws Fault `vm.no_drive` */
-async function driveId({ name, paths }: QemuDomain, target: string): Promise<string> {
-  const { topology } = await readOrigin(paths);
+function driveId({ name }: QemuDomain, { topology }: Origin, target: string): string {
   const disks = topology.disks.split(' ').map((disk) => disk.split(':'));
   const index = disks.findIndex(([other, kind]) => other === target && kind === 'cdrom');
   if (index === -1) throw new Fault('vm.no_drive', { vm: name, target });

@@ -28,8 +28,11 @@ export function diskArgv(config: VmConfig): string[] {
   const devices = disks.flatMap((disk, i) => {
     const bus = buses[i] ?? 'virtio';
     const place = { ide: { bus: `ide.${ide.indexOf(i)}` }, scsi: { bus: 'scsi.0', 'scsi-id': i }, virtio: {} }[bus];
-    const device = { driver: modelOf(bus, disk), id: `disk-${i}`, drive: nodeName(i), ...place, ...ranks.ofDisk(i) };
-    return ['-blockdev', JSON.stringify(blockdev(disk, i)), '-device', JSON.stringify(device)];
+    const isEmpty = disk.path === '';
+    const drive = isEmpty ? {} : { drive: nodeName(i) };
+    const device = { driver: modelOf(bus, disk), id: `disk-${i}`, ...drive, ...place, ...ranks.ofDisk(i) };
+    const medium = isEmpty ? [] : ['-blockdev', JSON.stringify(blockdev(disk, i))];
+    return [...medium, '-device', JSON.stringify(device)];
   });
   return [...scsi, ...devices];
 }

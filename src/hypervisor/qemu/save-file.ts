@@ -10,6 +10,7 @@ import type { VmUuid } from '../../model/ids.ts';
 import type { VmConfig } from '../../model/vm.ts';
 import { parseSavedDisks, type SavedDisk } from '../saved-disks.ts';
 import { type Topology, whyAnotherVm } from '../topology.ts';
+import { type Medium, parseMedia } from './media.ts';
 
 export const HEADER_BYTES = 4096;
 /** What every save file begins with. */
@@ -31,6 +32,8 @@ export interface SaveHeader {
   readonly hasBalloon?: boolean;
   /** The writable ones. */
   readonly disks: readonly SavedDisk[];
+  /** What was changed in CD drives. Absent in files from before that was noted: nothing. */
+  readonly media?: readonly Medium[];
   /** Milliseconds since 1970. */
   readonly createdAt: number;
   readonly streamBytes: number;
@@ -135,5 +138,7 @@ export function parseHeader(untrusted: Buffer): SaveHeader | undefined {
     // It becomes a word of QEMU's command line.
     /^[a-z0-9.-]{1,64}$/.test(value.machine as string);
   const disks = parseSavedDisks(value.disks);
-  return isWhole && disks !== undefined ? { ...(value as SaveHeader), disks } : undefined;
+  const media = parseMedia(value.media ?? []);
+  if (!isWhole || disks === undefined || media === undefined) return undefined;
+  return { ...(value as SaveHeader), disks, ...(value.media === undefined ? {} : { media }) };
 }

@@ -189,6 +189,7 @@ async function describe(domain: QemuDomain, session: QmpSession, { origin }: Dis
     topology: origin.topology,
     hasBalloon: origin.hasBalloon === true,
     accelerator: origin.accelerator,
+    media: origin.media ?? [],
   };
 }
 

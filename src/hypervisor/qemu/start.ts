@@ -14,6 +14,7 @@ import { type AcceleratorWish, chooseAccelerator } from './accel.ts';
 import { qemuArgv } from './argv.ts';
 import { beginWithMemory, getsBalloon } from './balloon.ts';
 import { QemuDomain, type QemuDomainOptions } from './domain.ts';
+import { withMedia } from './media.ts';
 import { joinBridges, lookAtNetwork, planNetwork } from './network.ts';
 import { writeOrigin } from './origin.ts';
 import { checkSocketPaths, type DomainPaths } from './paths.ts';
@@ -47,15 +48,20 @@ const KEEP_LOG_BYTES = 8 * 1024 * 1024;
  */
 export async function startQemu(input: StartInput, options: StartOptions): Promise<QemuDomain> {
   const { config, paths, sysfsRoot } = input;
-  await checkVmFiles(config);
   await checkPciDevices(config, sysfsRoot);
   checkSocketPaths(paths);
   const { restoreFrom, signal } = options;
-  if (restoreFrom === undefined) return bringUp(input, options, undefined);
+  if (restoreFrom === undefined) {
+    await checkVmFiles(config);
+    return bringUp(input, options, undefined);
+  }
   const saved = await openSaveFile(restoreFrom, config, signal);
   try {
-    if (options.disks === 'ignore') return await bringUp(input, options, saved);
-    return await bringBack(input, options, saved, restoreFrom);
+    // A saved guest has in its drives what it had then.
+    const then = { ...input, config: withMedia(config, saved.header.media ?? []) };
+    await checkVmFiles(then.config);
+    if (options.disks === 'ignore') return await bringUp(then, options, saved);
+    return await bringBack(then, options, saved, restoreFrom);
   } finally {
     await saved.file.close();
   }
@@ -111,7 +117,14 @@ async function bringUp(input: StartInput, options: StartOptions, saved: OpenSave
   });
   const [first = binary, ...rest] = [...scopeArgv(scope, uuid), ...guest];
   await prepareFolders(paths);
-  await writeOrigin(paths, { topology: topologyOf(config), accelerator, disks: config.disks, hasBalloon });
+  const media = restore?.media ?? [];
+  await writeOrigin(paths, {
+    topology: restore?.topology ?? topologyOf(config),
+    accelerator,
+    disks: config.disks,
+    hasBalloon,
+    media,
+  });
   let launched: Launched | undefined;
   let domain: QemuDomain | undefined;
   try {
