@@ -1,4 +1,5 @@
 /** Keys that say who a VM is and what it boots: name, kind, kernel, memory, processors. */
+import { basename } from 'node:path';
 import { isFault } from '../lib/fault.ts';
 import { parseUuid, parseVmName } from '../model/ids.ts';
 import { DRIVER_NAMES, VIRT_MODES } from '../model/vm.ts';
@@ -114,10 +115,13 @@ export const GUEST_KEYS: readonly VmKey[] = [
     type: 'path',
     takes: 'a path',
     otherwise: 'the VM boots from its disks',
-    meaning: 'The kernel to boot.',
+    meaning: 'The kernel to boot. Xen’s own hvmloader, which older files name for HVM guests, is the same as no line.',
     empty: 'as no line',
     honours: { xen: honoured('xl: kernel'), qemu: honoured('-kernel'), simulator: SIMULATED },
-    parse: parsePath,
+    parse: (text, context) => {
+      const path = parsePath(text, context);
+      return path !== undefined && basename(path) === 'hvmloader' ? undefined : path;
+    },
     print: (value) => value ?? [],
   }),
   row('initrd', {

@@ -90,6 +90,13 @@ test('takes both spellings, empty values, integers as OCaml writes them, and pat
   assert.deepEqual(settingsOf('startup = poweroff'), { startup: { do: 'shutdown' } });
 });
 
+test('takes Xen’s own loader, which older files name as the kernel of an HVM guest, for none', () => {
+  assert.deepEqual(settingsOf('hvm = true\nkernel = /usr/lib/xen/boot/hvmloader\nmemory = 64'), {
+    virtMode: 'hvm',
+    memoryMiB: 64,
+  });
+});
+
 test('knows where a relative path starts from, or says that nobody does', () => {
   assert.equal(parseVmFile('kernel = vmlinuz', '/srv/guests/a.vm').settings?.kernel, '/srv/guests/vmlinuz');
   const { errors } = parseVmFile('kernel = vmlinuz', 'content');

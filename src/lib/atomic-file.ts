@@ -12,6 +12,10 @@ const TEMPORARY = '.usher-tmp';
  */
 export async function replaceFile(path: string, write: (file: FileHandle) => Promise<void>): Promise<void> {
   const temporary = join(dirname(path), `.${basename(path)}.${randomHex(4)}${TEMPORARY}`);
+  // Before anything is done: it is too late to refuse when the file has its name.
+  await using folder = await open(dirname(path), 'r').catch((error: unknown) => {
+    throw unwritable(path, error);
+  });
   const file = await open(temporary, 'wx', 0o600).catch((error: unknown) => {
     throw unwritable(path, error);
   });
@@ -20,7 +24,10 @@ export async function replaceFile(path: string, write: (file: FileHandle) => Pro
     await file.sync();
     await file.close();
     await rename(temporary, path);
-    await syncFolder(dirname(path));
+    // A file system that cannot do that brings names to the disk in its own time.
+    await folder.sync().catch((error: unknown) => {
+      if (errnoOf(error) !== 'EINVAL') throw error;
+    });
   } catch (error) {
     await file.close().catch(() => undefined);
     await unlink(temporary).catch(() => undefined);
@@ -48,15 +55,6 @@ export async function removeLeftovers(folder: string, name = ''): Promise<number
 /** Makes a folder, and its parents, if it is not there: for its owner alone (0700). */
 export async function makePrivateFolder(path: string): Promise<void> {
   await mkdir(path, { recursive: true, mode: 0o700 });
-}
-
-async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, 'r');
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
-  }
 }
 
 function unwritable(path: string, error: unknown): Fault {
