@@ -129,6 +129,20 @@ describe('ports of a PV guest on real Xen', () => {
     assert.doesNotMatch(await usher.check('xenstore-ls -f'), /1-2/, 'nor a node of it');
   });
 
+  it('xl: what a dead domain has left keeps the device from everybody', async () => {
+    await usher.xlCreate('plain', pvCfg('plain'));
+    const stale = `${PORTS}/4000/0`;
+    await usher.check(`xenstore-write ${stale}/type qusb ${stale}/num-ports 8 ${stale}/port/5 1-2
+      xenstore-write /libxl/4000/device/vusb/0/type qusb /libxl/4000/device/vusb/0/backend ${stale}`);
+    const attach = await usher.xlAttach('plain', '1-2');
+    assert.notEqual(attach.status, 0);
+    assert.match(attach.output, /already (attached|assigned)/);
+    await usher.check(`xl destroy plain; xenstore-rm ${PORTS}/4000; xenstore-rm /libxl/4000`);
+    last = Number(
+      (await usher.check(`xl create -p /root/plain.cfg > /dev/null; xl domid plain; xl destroy plain`)).trim(),
+    );
+  });
+
   it('Usher: what a dead domain has left keeps no device from anybody, nor is it the next one’s of that number', async () => {
     // As an xl leaves them that is killed while it clears a domain away; the number is the one that is given next.
     const next = last + 1;
@@ -141,6 +155,41 @@ describe('ports of a PV guest on real Xen', () => {
     assert.notEqual(slot, '0-5');
     assert.equal((await show('work')).attachments.length, 1);
     await usher.eventually('the stale node is empty or gone', async () => !(await usher.xenstore(`${stale}/port/5`)));
+  });
+
+  it('Usher: what a guest writes into its own nodes steers nothing', async () => {
+    const own = `/local/domain/${await domid('work')}/device/vusb/0`;
+    for (const [node, value] of [
+      ['backend', `${PORTS}/0/0/../../..`],
+      ['backend-id', '-1'],
+      ['port/1', '1-1'],
+      ['backend', own],
+    ] as const) {
+      await usher.inGuest('work', xenbusWrite(`device/vusb/0/${node}`, value));
+      assert.equal(await usher.xenstore(`${own}/${node}`), value, 'the guest may do that');
+    }
+    await usher.check(`xenstore-write ${own}/backend-id $(head -c 2048 /dev/zero | tr '\\0' 9)`);
+    const before = await usher.check(`xenstore-ls -f ${PORTS}`);
+    await usher.ask('usb.reconcile');
+    assert.deepEqual(
+      (await show('work')).attachments.map(({ device }) => device),
+      ['dom0:1-2'],
+    );
+    assert.equal(await usher.check(`xenstore-ls -f ${PORTS}`), before);
+    await usher.ask('usb.detach', { device: 'dom0:1-2' });
+    assert.equal(await usher.kernelDriver('1-2'), 'usbhid');
+    await usher.ask('usb.release', { device: 'dom0:1-2' });
+    await usher.waitAttached('1-2', 'work');
     await usher.ask('vm.destroy', { vm: 'work' });
   });
 });
+
+/** Gives a command of a guest that writes a node as its kernel would: one request of xenstore's wire, by /dev/xen/xenbus. */
+function xenbusWrite(path: string, value: string): string {
+  const body = Buffer.from(`${path}\0${value}`);
+  const header = Buffer.alloc(16);
+  header.writeUInt32LE(11, 0); // XS_WRITE
+  header.writeUInt32LE(body.length, 12);
+  const octal = [...header, ...body].map((byte) => `\\${byte.toString(8).padStart(3, '0')}`).join('');
+  return `printf "${octal}" > /dev/xen/xenbus`;
+}

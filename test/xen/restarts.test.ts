@@ -8,7 +8,7 @@ import { XenHost } from '../../lab/xen-host.ts';
 import type { AuditVerification, AuditView, VmDetails } from '../../src/api/views.ts';
 import { XEN_FAIL_POINTS } from '../../src/lib/fail-point.ts';
 import { DIST, Dom0Usher } from './dom0-usher.ts';
-import { PV_GUEST } from './guests.ts';
+import { PV_GUEST, pvCfg } from './guests.ts';
 
 const ID = '0627:0001:T1:030000';
 const BUSID = '1-1';
@@ -20,6 +20,16 @@ describe('restarts on real Xen', () => {
   let usher: Dom0Usher;
   const plug = () => usher.plug('tablet', { serial: 'T1', port: '1' });
   const show = () => usher.ask<VmDetails>('vm.show', { vm: 'work' });
+  /** What is in the ports of a domain. */
+  const inPorts = async (domain: string) =>
+    (
+      await usher.check(
+        `for port in 1 2 3 4 5 6 7 8; do xenstore-read /local/domain/0/backend/qusb/$(xl domid ${domain})/0/port/$port; done`,
+      )
+    ).trim();
+  /** How many xl processes wait for the end of a domain that they have made. */
+  const watchers = async (domain: string) =>
+    Number((await usher.check(`pgrep -fc '^xl create /root/${domain}.cfg' || true`)).trim());
   const settle = async (isAttached: boolean) => {
     await usher.ask('usb.reconcile');
     const { attachments } = await show();
@@ -62,6 +72,20 @@ describe('restarts on real Xen', () => {
     });
   }
 
+  it('xl: a save and a restore empty the ports, and a checkpoint ends the xl that watches over the domain', async () => {
+    await usher.xlCreate('plain', pvCfg('plain'));
+    const other = await usher.plug('keyboard', { serial: 'K1', port: '2' });
+    assert.equal((await usher.xlAttach('plain', other)).status, 0);
+    assert.equal(await inPorts('plain'), other);
+    assert.equal(await watchers('plain'), 1);
+    await usher.check('xl save -c plain /root/plain.save', { timeoutMs: 60_000 });
+    assert.equal(await watchers('plain'), 0);
+    await usher.check('xl save plain /root/plain.save && xl restore /root/plain.save', { timeoutMs: 60_000 });
+    assert.equal(await inPorts('plain'), '');
+    await usher.check('xl destroy plain');
+    await usher.pull('K1');
+  });
+
   it('xl save and xl restore empty the ports; Usher attaches again', async () => {
     const before = await show();
     await usher.check('xl save work /root/work.save && xl restore /root/work.save', { timeoutMs: 60_000 });
@@ -84,6 +108,8 @@ describe('restarts on real Xen', () => {
 
   it('a checkpoint, which leaves no xl behind to watch the domain, does not matter: a reboot is answered', async () => {
     await usher.ask('vm.checkpoint', { vm: 'work', file: '/root/checkpoint' });
+    await usher.waitAttached(BUSID, 'work');
+    await usher.check('xl save -c work /root/by-hand', { timeoutMs: 60_000 });
     await usher.waitAttached(BUSID, 'work');
     const { handle, console } = await show();
     await usher.check(`echo reboot | socat -t 1 - UNIX-CONNECT:${console.socket} > /dev/null`);
