@@ -20,7 +20,7 @@ runNode('scripts/build.mjs');
 runNode('lab/prepare.ts');
 const XEN = 'test/xen/*.test.ts';
 /** HVM guests boot in a minute each; the rest is held elsewhere, too: docs/decisions/0019. */
-const XEN_APART = ['contract-hvm', 'contract-pvh', 'examples', 'hvm', 'lab', 'life-cycle', 'lock-out'].map(
+const XEN_APART = ['contract-hvm', 'contract-pvh', 'examples', 'hvm', 'lab', 'life-cycle', 'lock-out', 'policy'].map(
   (name) => `test/xen/${name}.test.ts`,
 );
 /** These take minutes: begun last, one of them would keep one core busy while the other has nothing left to do. */
