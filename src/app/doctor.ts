@@ -2,6 +2,7 @@
 import { access, constants, readdir, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Places, placesOf } from '../config/places.ts';
+import { DEFAULT_SETTINGS, loadSettings } from '../config/settings.ts';
 import type { Driver, Finding } from '../hypervisor/driver.ts';
 import { errnoOf, messageOf } from '../lib/fault.ts';
 import { examineDatabase } from '../lib/sqlite.ts';
@@ -9,7 +10,7 @@ import { size } from '../lib/text.ts';
 import { readControllers, tellController } from '../usb/given-away.ts';
 import { HOST_ROOTS } from '../usb/host-files.ts';
 import type { Engine } from './engine.ts';
-import { driverOfHost } from './host-driver.ts';
+import { driverOfHost, hasSignsOfXen } from './host-driver.ts';
 
 /** Less free space than this in the state folder is worth a warning. */
 const LITTLE_BYTES = 512 * 1024 * 1024;
@@ -23,12 +24,14 @@ export async function diagnose(engine: Engine): Promise<Finding[]> {
     says: `usherd ${version}, process ${process.pid}, home ${places.home}`,
   };
   const needed = new Set([defaultDriver, ...inventory.listVms().map((vm) => vm.driver)]);
+  const isMeantForXen = await hasSignsOfXen();
   const inDrivers = drivers.names.map(async (name): Promise<Finding[]> => {
     const findings = await drivers.get(name).then(
       (driver) => driver.diagnose(),
       (error: unknown): Finding[] => [{ level: 'error', subject: name, says: messageOf(error) }],
     );
-    return needed.has(name) ? findings : findings.map(asNote);
+    if (needed.has(name)) return findings;
+    return findings.map(name === 'xen' && isMeantForXen ? asWarning : asNote);
   });
   const warned = fleet.list().filter(({ uuid }) => fleet.warningsOf(uuid).length > 0);
   const vms = warned.map(({ uuid, name }): Finding => {
@@ -101,14 +104,35 @@ function auditFindings({ audit, anchors }: Engine): Finding[] {
 export async function diagnoseHost(): Promise<Finding[]> {
   const places = placesOf(process.env);
   const folders = { runtimeDir: places.runtimeFolder, stateDir: places.stateFolder };
-  const { QemuDriver } = await import('../hypervisor/qemu/driver.ts');
-  const { XenDriver } = await import('../hypervisor/xen/driver.ts');
-  const driver: Driver = (await driverOfHost()) === 'xen' ? new XenDriver(folders) : new QemuDriver(folders);
+  const { defaultDriver } = await loadSettings(places.settingsFile).then(
+    ({ settings }) => settings,
+    () => DEFAULT_SETTINGS,
+  );
+  const needed = defaultDriver === 'auto' ? await driverOfHost() : defaultDriver;
+  const findings = [...storeFindings(places), ...(await hostFindings(places.stateFolder))];
+  if (needed === 'qemu') {
+    const { QemuDriver } = await import('../hypervisor/qemu/driver.ts');
+    findings.push(...(await examine(new QemuDriver(folders))));
+  }
+  if (needed === 'xen' || (await hasSignsOfXen())) {
+    const { XenDriver } = await import('../hypervisor/xen/driver.ts');
+    const ofXen = await examine(new XenDriver(folders));
+    findings.push(...(needed === 'xen' ? ofXen : ofXen.map(asWarning)));
+  }
+  return findings;
+}
+
+async function examine(driver: Driver): Promise<Finding[]> {
   try {
-    return [...storeFindings(places), ...(await hostFindings(places.stateFolder)), ...(await driver.diagnose())];
+    return await driver.diagnose();
   } finally {
     await driver.close();
   }
+}
+
+/** What is wrong with a driver that this host is meant for, and that no VM needs now, is worth advice. */
+function asWarning(finding: Finding): Finding {
+  return finding.level === 'error' ? { ...finding, level: 'warning' } : finding;
 }
 
 /** What is wrong with a driver that no VM needs is worth knowing, and no more. */

@@ -179,6 +179,11 @@ describe('daemons and sockets', () => {
     const doctor = await lonely.try('doctor');
     assert.equal(doctor.status, 1);
     assert.match(doctor.stdout, /ERROR +daemon: No daemon answers/);
+    await writeFile(join(lonely.home, 'usherd.yaml'), 'defaultDriver: xen\n');
+    assert.match(
+      (await lonely.try('doctor')).stdout,
+      /ERROR +Xen: this machine does not run on Xen\n +-> Boot the host by/,
+    );
   });
 
   test('a home whose path is too long for a socket is refused with a sentence', async () => {
