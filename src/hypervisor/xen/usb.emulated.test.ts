@@ -72,14 +72,11 @@ suite('emulated USB', () => {
     const domain = await rig.domain(5, { kind: 'hvm', isOurs: true });
     const usb = await rig.open(t);
     const stick = software('storage', { file: '/tmp/stick.img' });
-    await rig.until('what xenstore tells of the new domain has been told', async () => {
-      const before = rig.hints.length;
-      await new Promise((resolve) => setTimeout(resolve, 50));
-      return rig.hints.length === before;
-    });
     const hints = rig.hints.length;
     const attachment = await usb.attach(domain, NEXT, stick);
-    assert.deepEqual(rig.hints.slice(hints), [{ about: 'usb', uuid: domain.uuid }]);
+    // What xenstore tells of the new domain may be told only now, too.
+    assert.ok(rig.hints.length > hints);
+    for (const hint of rig.hints) assert.deepEqual(hint, { about: 'usb', uuid: domain.uuid });
     const qmp = rig.models[0]?.qmp;
     assert.deepEqual([qmp?.objects.size, [...(qmp?.backings ?? [])]], [1, ['usb-0-2']]);
     assert.deepEqual((await usb.observe(domain)).attachments, [attachment]);
