@@ -89,7 +89,10 @@ async function runTest({ file, name }, runs) {
   const failures = [];
   let passed = 0;
   const pattern = new RegExp(name.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&'));
-  const events = run({ files: [join(copy, file)], cwd: copy, testNamePatterns: [pattern], timeout: TEST_MS });
+  const events = run({
+    ...{ files: [join(copy, file)], cwd: copy, testNamePatterns: [pattern], timeout: TEST_MS },
+    execArgv: ['--test-force-exit'], // A mutant may leave open whatever it likes.
+  });
   for await (const { type, data } of events) {
     // A suite passes or fails with its tests; a file that does not load is told as a test with the file's name.
     if (data.details?.type === 'suite') continue;

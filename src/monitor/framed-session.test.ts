@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { type Clock, ManualClock, systemClock } from '../lib/clock.ts';
+import { withDeadline } from '../lib/deadline.ts';
 import { Fault } from '../lib/fault.ts';
 import { silentLog } from '../lib/log.ts';
 import { parseUuid } from '../model/ids.ts';
@@ -46,7 +47,8 @@ async function withBench(use: (bench: Bench) => Promise<void>, clock: Clock = sy
     onQuit: () => quits.push(1),
   });
   try {
-    await use({ socket, path, commands, callers, quits, delay });
+    const bench = { socket, path, commands, callers, quits, delay };
+    await withDeadline({ what: 'What is asked of the socket', timeoutMs: 20_000 }, () => use(bench));
   } finally {
     await socket.close();
     await rm(folder, { recursive: true });
