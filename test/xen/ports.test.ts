@@ -129,20 +129,6 @@ describe('ports of a PV guest on real Xen', () => {
     assert.doesNotMatch(await usher.check('xenstore-ls -f'), /1-2/, 'nor a node of it');
   });
 
-  it('xl: what a dead domain has left keeps the device from everybody', async () => {
-    await usher.xlCreate('plain', pvCfg('plain'));
-    const stale = `${PORTS}/4000/0`;
-    await usher.check(`xenstore-write ${stale}/type qusb ${stale}/num-ports 8 ${stale}/port/5 1-2
-      xenstore-write /libxl/4000/device/vusb/0/type qusb /libxl/4000/device/vusb/0/backend ${stale}`);
-    const attach = await usher.xlAttach('plain', '1-2');
-    assert.notEqual(attach.status, 0);
-    assert.match(attach.output, /already (attached|assigned)/);
-    await usher.check(`xl destroy plain; xenstore-rm ${PORTS}/4000; xenstore-rm /libxl/4000`);
-    last = Number(
-      (await usher.check(`xl create -p /root/plain.cfg > /dev/null; xl domid plain; xl destroy plain`)).trim(),
-    );
-  });
-
   it('Usher: what a dead domain has left keeps no device from anybody, nor is it the next one’s of that number', async () => {
     // As an xl leaves them that is killed while it clears a domain away; the number is the one that is given next.
     const next = last + 1;
