@@ -24,6 +24,8 @@ const GUEST_PATIENCE_MS = 120_000;
 /** Nobody sits at the lab: its keyboards and pointing devices are given to VMs like everything else. */
 const SETTINGS = 'neverCountsAsInput: ["*"]';
 const DAEMON = 'node --max-semi-space-size=1 /cargo/dist/usherd.cjs';
+/** What a Node that ended well has compiled: the next one needs half the time until it runs. */
+const COMPILED = 'NODE_COMPILE_CACHE=/root/compiled';
 
 /** Everything a test touches of one Xen host. */
 export class Dom0Usher {
@@ -125,7 +127,7 @@ export class Dom0Usher {
   /** Starts the daemon and waits until it serves. `env` is added to its environment. */
   async startDaemon(env: Readonly<Record<string, string>> = {}): Promise<void> {
     const words = Object.entries({ USHER_HOME: HOME, ...env }).map(([key, value]) => `${key}=${shellWord(value)}`);
-    const node = `${words.join(' ')} setsid ${DAEMON}`;
+    const node = `${COMPILED} ${words.join(' ')} setsid ${DAEMON}`;
     await this.check(
       `mkdir -p ${HOME}; [ -e ${HOME}/usherd.yaml ] || echo ${shellWord(SETTINGS)} > ${HOME}/usherd.yaml; : > ${DAEMON_LOG}; ${node} >> ${DAEMON_LOG} 2>&1 < /dev/null & echo $! > ${DAEMON_PID}
       until grep -q '"msg":"ready"' ${DAEMON_LOG}; do
@@ -142,7 +144,7 @@ export class Dom0Usher {
   /** The daemon's socket in dom0. */
   readonly socket = SOCKET;
   /** The command that starts the daemon, as words for a shell. */
-  readonly daemonCommand = `USHER_HOME=${HOME} exec ${DAEMON}`;
+  readonly daemonCommand = `${COMPILED} USHER_HOME=${HOME} exec ${DAEMON}`;
 
   /** Creates a VM that boots the lab's guest, and starts it; resolves when the guest says that it is ready. */
   async startGuest(name: string, settings: Readonly<Record<string, string | number>>): Promise<void> {
@@ -203,7 +205,7 @@ export class Dom0Usher {
   /** Runs `usher WORDS`, which costs a start of Node: some 2 s here. */
   usher(...words: readonly string[]): Promise<RunResult> {
     const command = ['node', '/cargo/dist/usher.cjs', ...words].map(shellWord).join(' ');
-    return this.run(`USHER_HOME=${HOME} ${command}`, { timeoutMs: DEFAULT_PATIENCE_MS });
+    return this.run(`${COMPILED} USHER_HOME=${HOME} ${command}`, { timeoutMs: DEFAULT_PATIENCE_MS });
   }
 
   /** Asks the daemon by RPC. @throws Error with the fault's code and sentence */

@@ -29,7 +29,7 @@ describe('restarts on real Xen', () => {
     ).trim();
   /** How many xl processes wait for the end of a domain that they have made. */
   const watchers = async (domain: string) =>
-    Number((await usher.check(`pgrep -fc '^xl create /root/${domain}.cfg' || true`)).trim());
+    Number((await usher.check(`pgrep -fc '[x]l create /root/${domain}.cfg' || true`)).trim());
   const settle = async (isAttached: boolean) => {
     await usher.ask('usb.reconcile');
     const { attachments } = await show();
