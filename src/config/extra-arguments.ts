@@ -13,11 +13,11 @@ const RESERVED: ReadonlySet<string> = new Set(
   snapshot trace uuid version xen-attach xen-domid`.split(/\s+/),
 );
 
-/** Parses arguments and adds them to those of the lines before. */
+/** Parses arguments and adds them to those of the lines before; commas alone are like no line. */
 export function parseExtraArguments(
   text: string,
   context: ValueContext,
-  before: readonly ExtraArgument[] = [],
+  before?: readonly ExtraArgument[],
 ): readonly ExtraArgument[] | undefined {
   const added: ExtraArgument[] = [];
   for (const match of text.matchAll(/(?:[^,]|,,)+/g)) {
@@ -39,7 +39,9 @@ export function parseExtraArguments(
       .replaceAll(',,', ',');
     added.push(equals === -1 ? { name } : { name, value });
   }
-  if (before.length + added.length <= MAX_ARGUMENTS) return [...before, ...added];
+  if (added.length === 0) return before;
+  const all = [...(before ?? []), ...added];
+  if (all.length <= MAX_ARGUMENTS) return all;
   return context.error(`There are at most ${MAX_ARGUMENTS} arguments.`);
 }
 

@@ -8,7 +8,7 @@ import { DRIVER_NAMES } from '../model/vm.ts';
 import { formatDiagnostic } from './diagnostics.ts';
 import { ROWS } from './testing/vm-rows.ts';
 import { parse } from './testing/vm-text.ts';
-import { KEY_NAMES } from './vm-keys.ts';
+import { KEY_NAMES, VM_KEYS } from './vm-keys.ts';
 import { printVmFile } from './xenvm-file.ts';
 
 const RUNS = Number(process.env['USHER_RUNS'] ?? 3000);
@@ -30,6 +30,15 @@ usbctrl = type=qusb,version=1\nextra-hvm = a=b,,c,d\nstartup = restore-del /s\ns
 cores-per-socket = 3\nvcpus = 4\nvideoram = 17\nboot = a\ndisplay = none:port=1\ndisplay = intel\ndisplay = vnc:keymap=de
 pci-msitranslate = 0\npci-power-management = 1\npower-management = 1\ndisk = /a:file:hda:x:cdrom\ndisk = /a:file:hda:w:disc
 disk = /a:file:hda:w:cdrom\ndisk = b:vhd:hdb:r:disk:temporary\npci = 256,03:00.0\ninitrd = /i /\nusbctrl = none`,
+  `hvm = true\nkernel = /usr/lib/xen/boot/hvmloader\nnotify = unix,/run/told\nnotify = dbus\nnotify = tcp,localhost:1
+notify = unix,\nnotify = unix,/${'n'.repeat(110)}\nnotify = none\ndisplay = vnc:use-port-unused,keymap=de,port=5901
+display = vnc:port=1,colour=red\nhvm = false\nvirtmode = pvh\nname = -\nmemory = 0\nvcpus = 0\nkernel = vmlinuz `,
+  `memory = 64\nmemory-max = 32\ndisk = /a:qcow:xvda:w:disk:cipher=aes-xts-plain64:key-size=512:key-file=/k
+disk = /a:file:xvda:w:disk:cipher=aes-xts-plain64:key-size=100:key-file=/k\ntimeoffset = -01:30\ntimeoffset = +01:30
+usbctrl = ["type=qusb,ports=8", 'type=devicemodel',]\nusbctrl = version=1,ports=9\nusbctrl = version=3,ports=99
+display = vnc\ndisplay = vnc:keymap\ndisplay = vnc:use-port-unused=perhaps\nextra-hvm = ,\nserial = pty\ndiskinfo-pt = 1`,
+  `hvm = true\nmemory = 64\n${Array.from({ length: 260 }, (_, i) => `pci = ${i},bind,0000:0${i % 8}:00.0`).join('\n')}`,
+  `hvm = true\nmemory = 64\n${Array.from({ length: 140 }, (_, i) => `extra-hvm = k${i}=v`).join('\n')}`,
   Object.entries(ROWS)
     .map(([name, { good }]) => `${name} = ${good}`)
     .join('\n'),
@@ -65,6 +74,8 @@ test(`${RUNS} damaged files, seed ${SEED}`, () => {
         const again = parse(untrustedText, { ...options, isStrict: true });
         assert.deepEqual(again.errors, []);
         assert.deepEqual(again.settings, settings);
+        for (const { tell } of VM_KEYS)
+          for (const value of tell?.(settings) ?? []) assert.equal(typeof value, 'string');
       }
     } catch (error) {
       throw new Error(`run ${run} of seed ${SEED} with ${driver}: ${JSON.stringify(untrustedText)}`, { cause: error });

@@ -85,6 +85,7 @@ test('takes both spellings, empty values, integers as OCaml writes them, and pat
   assert.deepEqual(settingsOf('kernel = vmlinuz\ninitrd = ../i.img\ninitrd ='), { kernel: '/etc/vm/vmlinuz' });
   assert.deepEqual(settingsOf('memory = 0x1_00\nvcpus = 0b10'), { memoryMiB: 256, vcpus: 2 });
   assert.deepEqual(settingsOf('startup = restore saved/x'), { startup: { do: 'restore', file: '/etc/vm/saved/x' } });
+  assert.deepEqual(settingsOf('extra-hvm = ,'), {});
   assert.deepEqual(settingsOf('timeoffset = -0'), { timeOffsetSeconds: 0 });
   assert.deepEqual(settingsOf('startup = start'), { startup: { do: 'started' } });
   assert.deepEqual(settingsOf('startup = poweroff'), { startup: { do: 'shutdown' } });
