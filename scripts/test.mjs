@@ -1,7 +1,7 @@
 // `npm test`: check, build, then the tests that need processes, QEMU and guests, the real Xen host among them. Any further
 // words are test files: npm test -- test/qemu/driver.test.ts
 // `--xen` (`npm run test:xen`) runs the Xen host and nothing else; `--whole` adds there what `npm test` has no time for,
-// such as the whole driver contract for each kind of guest, and takes more than an hour. Xen hosts go one after the
+// such as the whole driver contract for each kind of guest, and takes two hours. Xen hosts go one after the
 // other: each occupies both cores of a small machine.
 import { spawnSync } from 'node:child_process';
 import { globSync } from 'node:fs';
