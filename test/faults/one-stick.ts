@@ -7,6 +7,8 @@ import { type CommandResult, Stage, type StageVm } from '../support/stage.ts';
 
 /** Where the stick is plugged. */
 export const PLACE = 'virtual:1-1';
+/** An emulated guest on a busy machine takes its time. */
+const GUEST_MS = 60_000;
 
 export class OneStick {
   readonly stage: Stage;
@@ -49,10 +51,10 @@ export class OneStick {
       attachments.map(({ deviceId }) => deviceId),
       serial === undefined ? [] : [`46f4:0001:${serial}:080650`],
     );
-    const deadline = performance.now() + 15_000;
+    const deadline = performance.now() + GUEST_MS;
     for (;;) {
       const since = await vm.type('usb');
-      const end = await vm.console.waitFor(/^USHER-GUEST usb-end/, { timeoutMs: 15_000, since });
+      const end = await vm.console.waitFor(/^USHER-GUEST usb-end/, { timeoutMs: GUEST_MS, since });
       const sticks = vm.console.lines
         .slice(since, end.index)
         .flatMap(({ text }) => /^USHER-GUEST usb= .* serial=(S-\S*)/.exec(text)?.[1] ?? []);
