@@ -32,7 +32,7 @@ export const xen: Benchmark = {
       await usher.startGuest(VM, guest);
       const { writtenMs, wholeMs } = await measure(usher, busid, 'time');
       tell('starting another in turns with xl');
-      await usher.createVm(STARTED_VM, { ...guest, memory: 128 });
+      await usher.createVm(STARTED_VM, { ...guest, memory: 128, usbctrl: 'none' });
       const { startMs } = await measure(usher, busid, 'start', STARTED_VM);
       // The daemon is to be behind the relay that counts.
       await usher.endDaemon('TERM');
