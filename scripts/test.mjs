@@ -5,7 +5,7 @@
 // other: each occupies both cores of a small machine.
 import { spawnSync } from 'node:child_process';
 import { globSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
 import { fileURLToPath } from 'node:url';
@@ -42,7 +42,7 @@ else {
 
 /** Runs these files in this order; a failure ends the whole run. */
 async function test(files, { concurrency, minutes }) {
-  const paths = files.map((file) => join(root, file));
+  const paths = files.map((file) => resolve(root, file));
   let failures = 0;
   const events = run({ files: paths, cwd: root, execArgv: FORCED, concurrency, timeout: minutes * 60_000 });
   events.on('test:fail', () => (failures += 1));

@@ -104,12 +104,15 @@ function auditFindings({ audit, anchors }: Engine): Finding[] {
 export async function diagnoseHost(): Promise<Finding[]> {
   const places = placesOf(process.env);
   const folders = { runtimeDir: places.runtimeFolder, stateDir: places.stateFolder };
+  const findings = [...storeFindings(places), ...(await hostFindings(places.stateFolder))];
   const { defaultDriver } = await loadSettings(places.settingsFile).then(
     ({ settings }) => settings,
-    () => DEFAULT_SETTINGS,
+    (error: unknown) => {
+      findings.push({ level: 'error', subject: 'settings', says: messageOf(error) });
+      return DEFAULT_SETTINGS;
+    },
   );
   const needed = defaultDriver === 'auto' ? await driverOfHost() : defaultDriver;
-  const findings = [...storeFindings(places), ...(await hostFindings(places.stateFolder))];
   if (needed === 'qemu') {
     const { QemuDriver } = await import('../hypervisor/qemu/driver.ts');
     findings.push(...(await examine(new QemuDriver(folders))));

@@ -88,7 +88,7 @@ export class VmConfigs {
     if (path === undefined) return { settings: list(this.stored(uuid)), warnings: [] };
     let parsed: { readonly config: VmConfig; readonly warnings: readonly string[] };
     try {
-      parsed = this.#parse(uuid, changedText(await readVmFile(path), changes), path);
+      parsed = this.#parse(uuid, this.#changes.apply(uuid, await readVmFile(path)), path);
     } catch (error) {
       return { settings: list(this.stored(uuid)), warnings: [this.#servesInstead(error, path)] };
     }

@@ -179,6 +179,8 @@ describe('daemons and sockets', () => {
     const doctor = await lonely.try('doctor');
     assert.equal(doctor.status, 1);
     assert.match(doctor.stdout, /ERROR +daemon: No daemon answers/);
+    await writeFile(join(lonely.home, 'usherd.yaml'), 'defaultDriver: vax\n');
+    assert.match((await lonely.try('doctor')).stdout, /ERROR +settings: .*usherd\.yaml/);
     await writeFile(join(lonely.home, 'usherd.yaml'), 'defaultDriver: xen\n');
     assert.match(
       (await lonely.try('doctor')).stdout,
